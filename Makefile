@@ -1,0 +1,46 @@
+# Every command of the project. `make` prints this list.
+UV_VERSION := 0.13.9
+# The uv on PATH, or else a pinned one in the checkout.
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := $(UV) run --frozen --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run token test check format setup
+
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: setup .env ## Serve on http://127.0.0.1:8000 (HOST=, PORT=)
+	@$(RUN) python -m backend serve
+
+token: setup .env ## Print a bearer token for a local user (USER_ID=, EMAIL=)
+	@$(RUN) python -m backend token
+
+test: setup ## Run every test (TEST_DATABASE_URL= for a PostgreSQL of your own)
+	@$(RUN) pytest
+
+check: setup ## What CI runs: formatting, lint, types, tests with coverage
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) coverage erase
+	@$(RUN) coverage run -m pytest
+	@$(RUN) coverage combine --quiet
+	@$(RUN) coverage report
+
+format: setup ## Format the code and mend what lint can mend
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+setup: $(UV)
+	@$(UV) sync --frozen --quiet
+
+# uv comes from PyPI into the checkout; pip --target serves where Debian's python3 lacks venv.
+.uv/bin/uv:
+	@echo "installing uv $(UV_VERSION) into .uv" >&2
+	@python3 -m venv .uv >/dev/null 2>&1 && .uv/bin/pip install --quiet uv==$(UV_VERSION) >&2 \
+		|| python3 -m pip install --quiet --target .uv uv==$(UV_VERSION) >&2
+
+.env:
+	@cp .env.example .env
+	@echo "made .env from .env.example" >&2

@@ -1,0 +1,107 @@
+"""The command line: `python -m backend serve` and `python -m backend token`."""
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+
+import uvicorn
+from jose import jwt
+from sqlalchemy import text
+
+from backend.config import Settings, load_settings
+from backend.db import Database
+from backend.main import create_app
+
+STOP_SECONDS = 10  # how long running requests may take to finish once the process was told to stop
+TOKEN_SECONDS = 24 * 60 * 60
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self.settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            database = self.settings.dsn.public
+            print(
+                f"Task API on http://{host}:{port} · database: {database} · token: make token",
+                flush=True,
+            )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what runs."""
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    _Server(config, settings).run()
+
+
+def token(settings: Settings, user_id: str, email: str) -> None:
+    """Print a bearer token for a user; on the embedded SQLite make sure that the user is there."""
+    if settings.dsn.is_sqlite:
+        asyncio.run(_add_local_user(settings, user_id, email))
+    else:
+        print(
+            f"No user was written: on PostgreSQL they are Better Auth's. This token works for {user_id!r} "
+            "if Better Auth has that user (USER_ID=… chooses another).",
+            file=sys.stderr,
+        )
+    now = int(time.time())
+    claims = {"sub": user_id, "email": email, "iat": now, "exp": now + TOKEN_SECONDS}
+    claims |= {"iss": settings.auth_issuer} if settings.auth_issuer else {}
+    claims |= {"aud": settings.auth_audience} if settings.auth_audience else {}
+    print(jwt.encode(claims, settings.better_auth_secret.get_secret_value(), algorithm="HS256"))
+
+
+async def _add_local_user(settings: Settings, user_id: str, email: str) -> None:
+    database = Database(settings)
+    try:
+        await database.create_tables()
+        async with database.session() as session:
+            await session.execute(
+                text(
+                    'INSERT INTO "user" (id, name, email, "emailVerified", "createdAt", "updatedAt") VALUES '
+                    "(:id, :id, :email, false, :now, :now) ON CONFLICT (id) DO NOTHING"
+                ),
+                {"id": user_id, "email": email.lower(), "now": datetime.now(UTC).isoformat()},
+            )
+    finally:
+        await database.close()
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    parser = argparse.ArgumentParser(prog="python -m backend", description="The task backend.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve on HOST and PORT")
+    for_token = commands.add_parser("token", help="print a bearer token for a local user")
+    for_token.add_argument("--user-id", default=os.environ.get("USER_ID") or "local-user")
+    for_token.add_argument("--email", default=os.environ.get("EMAIL") or "")
+    arguments = parser.parse_args()
+    settings = load_settings()
+    if arguments.command == "serve":
+        serve(settings)
+    else:
+        user_id = arguments.user_id
+        token(settings, user_id, arguments.email or f"{user_id}@localhost")
+
+
+if __name__ == "__main__":
+    main()

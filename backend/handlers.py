@@ -1,0 +1,72 @@
+"""From an exception to the JSON that says so. All errors have one shape."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from backend.errors import ApiError
+from backend.logs import request_id
+from backend.schemas import Problem, ValidationProblem
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error in the contract's shape."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+
+
+def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that can answer with these errors."""
+    said: dict[int, list[str]] = {}
+    for error in errors:
+        said.setdefault(error.status, []).append(error.__doc__ or "")
+    return {status: {"model": Problem, "description": "; or ".join(texts)} for status, texts in said.items()}
+
+
+ALWAYS_DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    413: {"model": Problem, "description": "The body is larger than 1 MiB"},
+    422: {"model": ValidationProblem, "description": "The request breaks a rule of its schema"},
+}
+
+
+def problem(error: ApiError) -> Response:
+    """The answer to a request that met `error`."""
+    return _answer(error.status, error.detail, error.code, error.headers)
+
+
+def _answer(status: int, detail: Any, code: str, headers: Mapping[str, str] | None = None) -> Response:
+    # json.dumps keeps to ASCII: half of a surrogate pair, quoted in a message, cannot break the answer.
+    content = json.dumps(
+        {"detail": detail, "code": code, "request_id": request_id.get()}, separators=(",", ":")
+    )
+    return Response(content, status, headers, media_type="application/json")
+
+
+def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return problem(error)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own: unknown paths and methods, a body too large or unreadable."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # the body was not UTF-8, nested too deep or held a number too long
+        return _invalid([{"loc": ["body"], "msg": "The body is not readable JSON", "type": "json_invalid"}])
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return _answer(error.status_code, error.detail, code, error.headers)
+
+
+def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _invalid([{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()])
+
+
+def _invalid(problems: list[dict[str, Any]]) -> Response:
+    return _answer(422, problems, "validation_error")

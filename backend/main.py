@@ -1,0 +1,104 @@
+"""The composition root: settings in, application out. Nothing is opened before the lifespan."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
+
+from backend import __version__, handlers, logs
+from backend.auth import TokenVerifier
+from backend.config import Settings, load_settings
+from backend.cursor import CursorCodec
+from backend.db import Database
+from backend.deps import require_own_path
+from backend.errors import (
+    DatabaseUnavailable,
+    ExpiredToken,
+    ForeignUser,
+    InvalidScheme,
+    InvalidToken,
+    MissingToken,
+    Overloaded,
+    UnknownUser,
+)
+from backend.middleware import BodyLimitMiddleware, RequestMiddleware, ServerErrorMiddleware
+from backend.routes import system, tasks
+
+DOCS_PATH = "/docs"
+
+log = logging.getLogger(__name__)
+
+_READ_HEADERS = ["Authorization", "Content-Type", "X-Request-ID"]
+_SENT_HEADERS = ["Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the service. Without `settings` they come from the environment and `.env`.
+
+    Raises:
+        SystemExit: with status 2, where the environment's settings cannot be used.
+    """
+    settings = settings or load_settings()
+    logs.configure(settings)
+    app = FastAPI(
+        title="Task API",
+        version=__version__,
+        summary="The multi-user task backend behind a Next.js frontend",
+        lifespan=_lifespan,
+        docs_url=DOCS_PATH,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.settings = settings
+    app.state.database = Database(settings)
+    app.state.verifier = TokenVerifier(settings)
+    app.state.cursors = CursorCodec(settings.better_auth_secret.get_secret_value())
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(ServerErrorMiddleware)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=_READ_HEADERS,
+        expose_headers=_SENT_HEADERS,
+    )
+    app.add_middleware(RequestMiddleware, docs_path=DOCS_PATH)
+    handlers.install(app)
+    app.include_router(system.router)
+    app.include_router(_api())
+    return app
+
+
+def _api() -> APIRouter:
+    """The tasks under both of their addresses."""
+    errors = handlers.documented(
+        MissingToken, InvalidScheme, InvalidToken, ExpiredToken, UnknownUser, DatabaseUnavailable, Overloaded
+    )
+    api = APIRouter(prefix="/api", responses=errors | handlers.ALWAYS_DOCUMENTED)
+    api.include_router(tasks.router, prefix="/tasks")
+    api.include_router(
+        tasks.router,
+        prefix="/{user_id}/tasks",
+        dependencies=[Depends(require_own_path)],
+        responses=handlers.documented(ForeignUser),
+    )
+    return api
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The endpoint's name; generated clients call their functions so."""
+    return f"{route.name}_of_user" if "{user_id}" in route.path_format else route.name
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    database: Database = app.state.database
+    try:
+        await database.create_tables()
+        yield
+    finally:
+        await database.close()

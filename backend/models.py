@@ -1,0 +1,119 @@
+"""The tables, and nothing else. What a client may send is in schemas.py."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlmodel import Field, SQLModel
+from sqlmodel.sql.sqltypes import UTCDateTime
+
+TITLE_MAX = 200
+DESCRIPTION_MAX = 1000
+ID_MAX = 2**63 - 1
+
+
+class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
+    """The database's clock: the transaction's start on PostgreSQL, the statement's on SQLite."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(utc_now)
+def _utc_now(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "now()"
+
+
+@compiles(utc_now, "sqlite")
+def _utc_now_sqlite(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
+    # CURRENT_TIMESTAMP counts whole seconds there. Six digits, as bound datetimes have: SQLite compares text.
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+class Base(SQLModel):
+    """The service's own metadata: SQLModel's is shared with whatever else is in the process."""
+
+    # PostgreSQL's own default names, so that the user table comes out as Better Auth would have made it.
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+        }
+    )
+
+
+# Better Auth declares its times `date` on SQLite, where they hold ISO 8601 text.
+_AuthTime = DateTime(timezone=True).with_variant(Date(), "sqlite")
+
+
+class User(Base, table=True):
+    """Better Auth's table, column for column: either side may create it. Referenced, never written."""
+
+    __tablename__ = "user"
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    email: str = Field(sa_type=Text, unique=True)
+    email_verified: bool = Field(sa_column=Column("emailVerified", Boolean, nullable=False))
+    image: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime | None = Field(
+        default=None,
+        sa_column=Column("createdAt", _AuthTime, server_default=func.current_timestamp(), nullable=False),
+    )
+    updated_at: datetime | None = Field(
+        default=None,
+        sa_column=Column("updatedAt", _AuthTime, server_default=func.current_timestamp(), nullable=False),
+    )
+
+
+class Task(Base, table=True):
+    """A user's task. The limits stand here too because table models do not validate."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        CheckConstraint(f"length(title) BETWEEN 1 AND {TITLE_MAX}", name="title"),
+        CheckConstraint(f"length(description) <= {DESCRIPTION_MAX}", name="description"),
+        # The two lists people ask for; `id` breaks ties.
+        Index("tasks_newest_idx", "user_id", text("created_at DESC"), text("id DESC")),
+        Index("tasks_status_idx", "user_id", "completed", text("created_at DESC"), text("id DESC")),
+        # SQLite reuses the ids of deleted rows otherwise: a repeated DELETE could hit somebody's new task.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    )
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", sa_type=Text)
+    title: str = Field(max_length=TITLE_MAX)
+    description: str | None = Field(default=None, sa_type=Text)
+    completed: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    created_at: datetime | None = Field(
+        default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
+    )
+    updated_at: datetime | None = Field(
+        default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
+    )
+
+
+tasks: Table = Base.metadata.tables["tasks"]
+users: Table = Base.metadata.tables["user"]

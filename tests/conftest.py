@@ -1,0 +1,235 @@
+"""Fixtures. Each test has a database of its own: SQLite in memory, or a copy of a PostgreSQL template."""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from jose import jwt
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from backend.config import Settings
+from backend.db import Database
+from backend.main import create_app
+from tests.postgres import Postgres
+
+SECRET = "a-secret-of-the-tests-that-is-long-enough"
+ORIGIN = "http://localhost:3000"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test reads the machine's settings or the checkout's .env."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def settings_for(database_url: str, **others: Any) -> Settings:
+    """Settings that read nothing but their arguments."""
+    return Settings(_env_file=None, database_url=database_url, better_auth_secret=SECRET, **others)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The admin URL of a real PostgreSQL: TEST_DATABASE_URL's, or an embedded one."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    server = Postgres(tmp_path_factory.mktemp("postgres") / "data")
+    server.start()
+    yield server.url()
+    server.stop("immediate")
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
+def _replace_name(url: str, name: str) -> str:
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+async def _admin(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+class Databases:
+    """Makes databases on one PostgreSQL, each a copy of a template with the service's tables."""
+
+    def __init__(self, admin_url: str) -> None:
+        self._admin_url = admin_url
+        self._template = ""
+
+    async def create(self, *, empty: bool = False) -> str:
+        """A new database, with the service's tables unless `empty`; returns its URL."""
+        if not self._template and not empty:
+            template = await self.create(empty=True)
+            database = Database(settings_for(template))
+            await database.create_tables()
+            await database.close()
+            self._template = _name(template)
+        name = f"test_{uuid4().hex}"
+        await _admin(
+            self._admin_url, f"CREATE DATABASE {name} TEMPLATE {'template1' if empty else self._template}"
+        )
+        return _replace_name(self._admin_url, name)
+
+    async def drop(self, url: str) -> None:
+        """Drop it, whoever is connected."""
+        await _admin(self._admin_url, f"DROP DATABASE {_name(url)} WITH (FORCE)")
+
+    async def drop_template(self) -> None:
+        """Drop what every copy was made from."""
+        if self._template:
+            await self.drop(_replace_name(self._admin_url, self._template))
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_url: str) -> Iterator[Databases]:
+    """Makes PostgreSQL databases."""
+    made = Databases(postgres_url)
+    yield made
+    asyncio.run(made.drop_template())
+
+
+@pytest.fixture
+async def postgres_database(databases: Databases) -> AsyncIterator[str]:
+    """The URL of a PostgreSQL database with the service's tables."""
+    url = await databases.create()
+    yield url
+    await databases.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        yield "sqlite://"
+        return
+    databases: Databases = request.getfixturevalue("databases")
+    url = await databases.create()
+    yield url
+    await databases.drop(url)
+
+
+# A statement on an owned table, and the ways in which it can name the owner.
+_OWNED_TABLE = re.compile(r"\b(FROM|INTO|UPDATE|JOIN) tasks\b", re.IGNORECASE)
+_OWNER = re.compile(r"tasks\.user_id = |INSERT INTO tasks \(user_id,", re.IGNORECASE)
+
+
+class Statements(list[str]):
+    """What the service sent to its database. Every statement on an owned table must carry the owner."""
+
+    def watch(self, engine: AsyncEngine) -> None:
+        def record(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+            if context.execution_options.get("of_the_test"):
+                return
+            self.append(statement)
+            if _OWNED_TABLE.search(statement) and not _OWNER.search(statement):
+                raise AssertionError(f"a statement on an owned table without its owner: {statement}")
+
+        event.listen(engine.sync_engine, "before_cursor_execute", record)
+
+
+@pytest.fixture
+def statements() -> Statements:
+    """What the app's database is sent, as it is sent."""
+    return Statements()
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """The settings of the app under test."""
+    return settings_for(database_url)
+
+
+@pytest.fixture
+async def app(settings: Settings, statements: Statements) -> AsyncIterator[FastAPI]:
+    """The application, started."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        statements.watch(app.state.database.engine)
+        yield app
+
+
+def token_for(user_id: str, **claims: Any) -> str:
+    """A token as a frontend would send it."""
+    now = int(time.time())
+    return str(jwt.encode({"sub": user_id, "iat": now, "exp": now + 900} | claims, SECRET, algorithm="HS256"))
+
+
+class Client(httpx.AsyncClient):
+    """An HTTP client of one user."""
+
+    user_id: str = ""
+
+    async def new_task(self, title: str = "a task", **fields: Any) -> dict[str, Any]:
+        """Create a task and return it."""
+        response = await self.post("/api/tasks", json={"title": title, **fields})
+        assert response.status_code == 201, response.text
+        task: dict[str, Any] = response.json()
+        return task
+
+
+async def add_user(app: FastAPI, user_id: str) -> None:
+    """Do what Better Auth does at sign-up."""
+    engine: AsyncEngine = app.state.database.engine
+    async with engine.execution_options(of_the_test=True).begin() as connection:
+        await connection.execute(
+            text('INSERT INTO "user" (id, name, email, "emailVerified") VALUES (:id, :id, :email, false)'),
+            {"id": user_id, "email": f"{user_id}@example.com"},
+        )
+
+
+MakeClient = Callable[..., Any]
+
+
+@pytest.fixture
+async def client_for(app: FastAPI) -> AsyncIterator[MakeClient]:
+    """Makes a client for a user who exists; without a name, an anonymous one."""
+    async with AsyncExitStack() as stack:
+
+        async def make(user_id: str = "", **claims: Any) -> Client:
+            client = Client(transport=httpx.ASGITransport(app), base_url="http://test")
+            if user_id:
+                await add_user(app, user_id)
+                client.user_id = user_id
+                client.headers["Authorization"] = f"Bearer {token_for(user_id, **claims)}"
+            return await stack.enter_async_context(client)
+
+        yield make
+
+
+@pytest.fixture
+async def client(client_for: MakeClient) -> Client:
+    """Nobody: no token."""
+    return await client_for()  # type: ignore[no-any-return] # the callable's type says no more
+
+
+@pytest.fixture
+async def alice(client_for: MakeClient) -> Client:
+    """A user."""
+    return await client_for("alice")  # type: ignore[no-any-return] # as above
+
+
+@pytest.fixture
+async def bob(client_for: MakeClient) -> Client:
+    """Another user."""
+    return await client_for("bob")  # type: ignore[no-any-return] # as above
