@@ -55,6 +55,8 @@ def serve(settings: Settings) -> None:
 
 def token(settings: Settings, user_id: str, email: str) -> None:
     """Print a bearer token for a user; on the embedded SQLite make sure that the user is there."""
+    if not settings.secrets:
+        raise SystemExit("BETTER_AUTH_SECRET is not set: there is nothing to sign a token with")
     if settings.dsn.is_sqlite:
         asyncio.run(_add_local_user(settings, user_id, email))
     else:
@@ -67,7 +69,7 @@ def token(settings: Settings, user_id: str, email: str) -> None:
     claims = {"sub": user_id, "email": email, "iat": now, "exp": now + TOKEN_SECONDS}
     claims |= {"iss": settings.auth_issuer} if settings.auth_issuer else {}
     claims |= {"aud": settings.auth_audience} if settings.auth_audience else {}
-    print(jwt.encode(claims, settings.better_auth_secret.get_secret_value(), algorithm="HS256"))
+    print(jwt.encode(claims, settings.secrets[0], algorithm="HS256"))
 
 
 async def _add_local_user(settings: Settings, user_id: str, email: str) -> None:

@@ -1,119 +1,217 @@
-"""From an Authorization header to the user it stands for. No tables, no I/O."""
+"""From what a request presents to the user it stands for. No tables."""
 
+import hashlib
+import hmac
 import json
 import math
 import re
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from urllib.parse import unquote
+from uuid import UUID
 
 from jose import jwk, jws
 from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
-from backend.config import Settings
+from backend.config import Settings, UserIdType
 from backend.errors import ExpiredToken, InvalidScheme, InvalidToken, MissingSubject, MissingToken
+from backend.jwks import Jwks
+from backend.keys import ALGORITHMS
 
 TOKEN_MAX = 8192  # characters; Better Auth's are about 600
 CLOCK_LEEWAY = 60  # seconds that an issuer's clock may be ahead of ours
 USER_ID_MAX = 255
+KID_MAX = 255
+INTEGER_MAX = 2**31 - 1
 CACHE_MAX = 4096  # tokens; at Better Auth's length about 5 MB
 
 _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_TOKEN_TYPES = ("jwt", "at+jwt", "application/jwt", "application/at+jwt")
 
 
 class CurrentUser(NamedTuple):
-    """Who is asking. `id` is Better Auth's `user.id`."""
+    """Who is asking. `id` is Better Auth's `user.id`, as text whatever its column is."""
 
     id: str
 
 
-# Each algorithm has one source of keys: a token cannot choose which key it is checked with.
-KeySource = Callable[[dict[str, Any]], Key]
+def bearer_token(authorization: str | None) -> str:
+    """Return the token of an Authorization header (RFC 6750 §2.1).
+
+    Raises:
+        MissingToken: there is no header, or it is empty.
+        InvalidScheme: it is not the word Bearer, one space and a token.
+    """
+    if not authorization:
+        raise MissingToken
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token or " " in token:
+        raise InvalidScheme
+    return token
+
+
+def is_jwt(token: str) -> bool:
+    """Whether a bearer token can only be a JWT: Better Auth's session tokens have one dot at most."""
+    return token.count(".") > 1
 
 
 class TokenVerifier:
     """Says whose token it is, and checks each token's signature once.
 
-    python-jose verifies signatures; the claims are checked here, because its own checks let pass a token
-    without `exp`, one that expires now, a future `iat` and `crit`, and raise errors that are not its own.
+    Each algorithm has one source of keys, so that no token chooses what it is checked with: HS256 the
+    secrets, the others the issuer's published keys, and there the one that `kid` names.
+
+    python-jose verifies signatures. The claims are checked here: its own checks let pass a token without
+    `exp` or `aud`, one that expires now, a future `iat` and `crit`, and raise errors that are not its own.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        secret = jwk.construct(settings.better_auth_secret.get_secret_value(), "HS256")
-        self._keys: dict[str, KeySource] = {"HS256": lambda header: secret}
-        self._issuer = settings.auth_issuer
-        self._audience = settings.auth_audience
+    def __init__(
+        self, settings: Settings, jwks: Jwks | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._secrets = [jwk.construct(secret, "HS256") for secret in settings.secrets]
+        self._jwks = jwks
+        self._settings = settings
         self._clock = clock
         self._verified: dict[str, tuple[CurrentUser, float]] = {}
+        self.signature_checks = 0
 
-    def verify(self, authorization: str | None) -> CurrentUser:
-        """Return the user of an Authorization header's bearer token.
+    def known(self, token: str) -> CurrentUser | None:
+        """Return the user of a token that was verified before; None for a new one.
 
         Raises:
-            MissingToken: there is no header, or it is empty.
-            InvalidScheme: it is not the word Bearer, one space and a token (RFC 6750 §2.1).
-            ExpiredToken: `exp` is now or past.
-            InvalidToken: anything else is wrong with the token.
+            ExpiredToken: it was good once.
         """
-        if not authorization:
-            raise MissingToken
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token or " " in token:
-            raise InvalidScheme
-        now = self._clock()
-        cached = self._verified.get(token)
-        if cached is None:
-            cached = self._verify(token, now)
-            if len(self._verified) >= CACHE_MAX:
-                del self._verified[next(iter(self._verified))]
-            self._verified[token] = cached
-        user, expires = cached
-        if now >= expires:
-            self._verified.pop(token, None)
+        entry = self._verified.get(token)
+        if entry is None:
+            return None
+        user, expires = entry
+        if self._clock() >= expires:
+            del self._verified[token]
             raise ExpiredToken
         return user
 
-    def _verify(self, token: str, now: float) -> tuple[CurrentUser, float]:
+    async def verify(self, token: str) -> CurrentUser:
+        """Return the user of a token.
+
+        Raises:
+            ExpiredToken: `exp` is now or past.
+            InvalidToken: anything else is wrong with it.
+            KeysUnavailable: its key is not known, and the issuer cannot be asked.
+        """
+        if user := self.known(token):
+            return user
         if len(token) > TOKEN_MAX or not _COMPACT_JWS.fullmatch(token):
             raise InvalidToken
         try:
             encoded_header, encoded_claims, signature = token.split(".")
             _decode(signature)
             header, claims = _json_object(encoded_header), _json_object(encoded_claims)
-            algorithm = header.get("alg")
-            if not isinstance(algorithm, str) or algorithm not in self._keys or "crit" in header:
-                raise InvalidToken
-            jws.verify(token, self._keys[algorithm](header), algorithms=[algorithm])
-        except (JOSEError, ValueError, TypeError, OverflowError, RecursionError):
+        except (ValueError, RecursionError):
             raise InvalidToken from None
-        return self._user(claims, now), _expiry(claims, now)
-
-    def _user(self, claims: dict[str, Any], now: float) -> CurrentUser:
-        audience = claims.get("aud")
-        audiences = audience if isinstance(audience, list) else [audience]
-        if self._issuer is not None and claims.get("iss") != self._issuer:
+        algorithm = header.get("alg")
+        if "crit" in header or str(header.get("typ", "JWT")).lower() not in _TOKEN_TYPES:
             raise InvalidToken
-        if self._audience is not None and self._audience not in audiences:
+        if algorithm == "HS256" and self._secrets:
+            if not any(self._signed(token, secret, "HS256") for secret in self._secrets):
+                raise InvalidToken
+            entry = self._user_of_secret(claims)
+        elif isinstance(algorithm, str) and algorithm in ALGORITHMS and self._jwks is not None:
+            await self._check_published(token, algorithm, header.get("kid"), self._jwks)
+            entry = self._user_of_issuer(claims)
+        else:
+            raise InvalidToken
+        if len(self._verified) >= CACHE_MAX:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = entry
+        return entry[0]
+
+    async def _check_published(self, token: str, algorithm: str, kid: object, jwks: Jwks) -> None:
+        if not isinstance(kid, str) or not 0 < len(kid) <= KID_MAX:
+            raise InvalidToken
+        key = jwks.find(kid, algorithm) or await jwks.get(kid, algorithm)
+        # While the keys were waited for, another request may have brought the same token.
+        if key is None or (token not in self._verified and not self._signed(token, key.key, algorithm)):
+            replacement = await jwks.replacement(kid, key) if key is not None else None
+            if replacement is None or not self._signed(token, replacement.key, algorithm):
+                raise InvalidToken
+
+    def _signed(self, token: str, key: Key, algorithm: str) -> bool:
+        self.signature_checks += 1
+        try:
+            jws.verify(token, key, algorithms=[algorithm])
+        except (JOSEError, ValueError, TypeError, RecursionError):
+            return False
+        return True
+
+    def _user_of_secret(self, claims: dict[str, Any]) -> tuple[CurrentUser, float]:
+        """A token signed with the secret: one that the frontend made, or Better Auth's cached session.
+
+        The cached session (the `session_data` cookie of `strategy: "jwt"`) names no subject, issuer or
+        audience: its user is `session.userId`. Links in Better Auth's e-mails are signed with the same secret
+        and carry a `userId` and an `email` on their top level, which is why neither counts.
+        """
+        session = claims.get("session")
+        if "sub" not in claims and isinstance(session, dict):
+            return self._user(claims, session.get("userId"), None, None)
+        return self._user(claims, claims.get("sub"), self._settings.auth_issuer, self._settings.auth_audience)
+
+    def _user_of_issuer(self, claims: dict[str, Any]) -> tuple[CurrentUser, float]:
+        issuer, audience = self._settings.jwks_issuer, self._settings.jwks_audience
+        return self._user(claims, claims.get("sub"), issuer, audience)
+
+    def _user(
+        self, claims: dict[str, Any], subject: object, issuer: str | None, audience: str | None
+    ) -> tuple[CurrentUser, float]:
+        now = self._clock()
+        if issuer is not None and claims.get("iss") != issuer:
+            raise InvalidToken
+        audiences = claims["aud"] if isinstance(claims.get("aud"), list) else [claims.get("aud")]
+        if audience is not None and audience not in audiences:
             raise InvalidToken
         for name in ("iat", "nbf"):
             if name in claims and _seconds(claims[name]) > now + CLOCK_LEEWAY:
                 raise InvalidToken
-        if "sub" not in claims:
+        expires = _seconds(claims.get("exp"))
+        if now >= expires:
+            raise ExpiredToken
+        if subject is None:
             raise MissingSubject
-        subject = claims["sub"]
-        # isprintable() is False for control characters and halves of surrogate pairs; no database takes them.
-        if not isinstance(subject, str) or not 0 < len(subject) <= USER_ID_MAX or not subject.isprintable():
+        return CurrentUser(user_id(subject, self._settings.auth_user_id_type)), expires
+
+
+def user_id(value: object, kind: UserIdType) -> str:
+    """Return a user's id if a column of that kind can hold it.
+
+    Raises:
+        InvalidToken: it cannot.
+    """
+    # isprintable() is False for control characters and halves of surrogate pairs; no database takes them.
+    if not isinstance(value, str) or not 0 < len(value) <= USER_ID_MAX or not value.isprintable():
+        raise InvalidToken
+    try:
+        if kind == "uuid":
+            return str(UUID(value))
+        if kind == "integer" and not 0 <= int(value) <= INTEGER_MAX:
             raise InvalidToken
-        return CurrentUser(subject)
+    except ValueError:
+        raise InvalidToken from None
+    return str(int(value)) if kind == "integer" else value
 
 
-def _expiry(claims: dict[str, Any], now: float) -> float:
-    expires = _seconds(claims.get("exp"))
-    if now >= expires:
-        raise ExpiredToken
-    return expires
+def session_token(value: str, secrets: list[str]) -> str | None:
+    """Return the session token of a cookie's value, `<token>.<signature>`, if the signature is right.
+
+    Better Auth signs with HMAC-SHA256 under its secret, writes that in Base64, and percent-encodes the whole.
+    """
+    token, _, signature = unquote(value).rpartition(".")
+    for secret in secrets:
+        expected = b64encode(hmac.digest(secret.encode(), token.encode(), hashlib.sha256))
+        if hmac.compare_digest(expected, signature.encode()):
+            return token
+    return None
 
 
 def _seconds(value: Any) -> float:

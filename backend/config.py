@@ -2,6 +2,7 @@
 
 import sys
 from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -28,10 +29,21 @@ def _split(value: Any) -> Any:
 def _origin(value: str) -> str:
     if value == "*":
         raise ValueError("'*' would let every site act for a signed-in user; list the origins")
-    scheme, _, host = value.partition("://")
-    if scheme not in ("http", "https") or not host.strip("/") or "/" in host.rstrip("/"):
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
         raise ValueError(f"{value!r} is not an origin such as https://app.example.com")
-    return value.rstrip("/").lower()
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _auth_url(value: str | None) -> str | None:
+    """An address that keys may be fetched from: nobody between us and it may change them."""
+    if value is None:
+        return None
+    parts = urlsplit(value)
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not parts.hostname or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
+        raise ValueError(f"{value!r} is not an https:// address (http:// is for localhost)")
+    return value.rstrip("/")
 
 
 def _empty_is_unset(value: Any) -> Any:
@@ -40,6 +52,9 @@ def _empty_is_unset(value: Any) -> Any:
 
 Origin = Annotated[str, AfterValidator(_origin)]
 OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
+AuthUrl = Annotated[OptionalText, AfterValidator(_auth_url)]
+UserIdType = Literal["text", "uuid", "integer"]
+_NAME = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 
 
 class Settings(BaseSettings):
@@ -55,8 +70,16 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     database_pool_wait: float = Field(default=5.0, gt=0, le=60)
     better_auth_secret: SecretStr = SecretStr("")
+    better_auth_secrets: SecretStr = SecretStr("")
+    better_auth_url: AuthUrl = None
+    auth_jwks_url: AuthUrl = None
     auth_issuer: OptionalText = None
     auth_audience: OptionalText = None
+    auth_accept_sessions: bool = False
+    auth_cookie_prefix: str = "better-auth"
+    auth_user_table: str = Field(default="user", pattern=rf"^({_NAME}\.)?{_NAME}$")
+    auth_session_table: str = Field(default="session", pattern=rf"^({_NAME}\.)?{_NAME}$")
+    auth_user_id_type: UserIdType = "text"
     cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = ["http://localhost:3000"]
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -72,15 +95,27 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from None
         return value
 
+    @field_validator("better_auth_secrets")
+    @classmethod
+    def _versioned(cls, value: SecretStr) -> SecretStr:
+        for entry in filter(None, value.get_secret_value().split(",")):
+            version, _, secret = entry.partition(":")
+            if not version.strip().isdigit() or not secret:
+                raise ValueError("write it as Better Auth does: 2:the-new-secret,1:the-old-one")
+        return value
+
     @model_validator(mode="after")
-    def _secret(self) -> "Settings":
-        secret = self.better_auth_secret.get_secret_value()
+    def _usable_secrets(self) -> "Settings":
         how = "use the frontend's, or make one with: openssl rand -base64 32"
-        if not secret:
-            raise ValueError(f"BETTER_AUTH_SECRET is empty; {how}")
-        if "-----BEGIN" in secret or secret.startswith("ssh-"):
-            raise ValueError(f"BETTER_AUTH_SECRET is a key file's content, not a secret; {how}")
-        if not self.dsn.is_sqlite:
+        if not self.secrets and self.jwks_url is None:
+            raise ValueError(
+                f"BETTER_AUTH_SECRET is empty; {how}. For published keys alone set BETTER_AUTH_URL"
+            )
+        for secret in self.secrets:
+            if "-----BEGIN" in secret or secret.startswith("ssh-"):
+                raise ValueError(f"BETTER_AUTH_SECRET is a key file's content, not a secret; {how}")
+            if self.dsn.is_sqlite:
+                continue
             if "change-me" in secret.lower() or "your-secret" in secret.lower():
                 raise ValueError(f"BETTER_AUTH_SECRET is still the placeholder; {how}")
             if len(secret.encode()) < SECRET_MIN:
@@ -91,6 +126,43 @@ class Settings(BaseSettings):
     def dsn(self) -> Dsn:
         """The database's URL as SQLAlchemy and the driver take it."""
         return parse_dsn(self.database_url.get_secret_value())
+
+    @property
+    def secrets(self) -> list[str]:
+        """What tokens may be signed with: the secret, and those of a rotation."""
+        rotation = [
+            entry.partition(":")[2] for entry in self.better_auth_secrets.get_secret_value().split(",")
+        ]
+        return [secret for secret in (self.better_auth_secret.get_secret_value(), *rotation) if secret]
+
+    @property
+    def cursor_secret(self) -> str:
+        """What cursors are signed with: something that all processes of the service share."""
+        return next(iter(self.secrets), self.database_url.get_secret_value())
+
+    @property
+    def jwks_url(self) -> str | None:
+        """Where the issuer publishes its keys; None when it publishes none."""
+        if self.auth_jwks_url or self.better_auth_url is None:
+            return self.auth_jwks_url
+        # A base URL with a path is Better Auth's whole base path.
+        path = "/jwks" if urlsplit(self.better_auth_url).path else "/api/auth/jwks"
+        return self.better_auth_url + path
+
+    @property
+    def jwks_issuer(self) -> str | None:
+        """The `iss` of a token signed with a published key: by default its issuer's origin."""
+        return self.auth_issuer or self._issuer_origin
+
+    @property
+    def jwks_audience(self) -> str | None:
+        """The `aud` of such a token: by default its issuer's origin too."""
+        return self.auth_audience or self._issuer_origin
+
+    @property
+    def _issuer_origin(self) -> str | None:
+        parts = urlsplit(self.better_auth_url or self.auth_jwks_url or "")
+        return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 
 def load_settings() -> Settings:

@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from backend.config import Settings
 from backend.errors import ApiError, DatabaseUnavailable, Overloaded, UnknownUser
-from backend.models import Base
+from backend.models import schema
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,9 @@ class Database:
         if dsn.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
         self.is_sqlite = dsn.is_sqlite
+        # models.UserId reads it there: the type of the users' ids is a matter of each engine.
+        self.engine.dialect.user_id_type = settings.auth_user_id_type  # type: ignore[attr-defined] # ours
+        self._schema = schema(settings.auth_user_table, settings.auth_user_id_type)
         self._sessions = async_sessionmaker(
             self.engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
         )
@@ -77,7 +80,7 @@ class Database:
         """Create the tables that are missing; touch none that is there. Safe from many processes at once."""
         async with self.engine.begin() as connection:
             await self._lock_schema(connection)
-            await connection.run_sync(Base.metadata.create_all)
+            await connection.run_sync(self._schema.create_all)
 
     async def ping(self) -> None:
         """Return once the database has answered, or raise as `session` does."""

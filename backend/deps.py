@@ -7,22 +7,68 @@ from fastapi import Depends, Path, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.auth import CurrentUser
-from backend.errors import ForeignUser
+from backend.auth import CurrentUser, TokenVerifier, bearer_token, is_jwt, session_token
+from backend.config import Settings
+from backend.crud import sessions
+from backend.errors import ForeignOrigin, ForeignUser, InvalidToken
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class _BearerUser(HTTPBearer):
-    """The user of the request's bearer token; as a security scheme, OpenAPI shows it by itself."""
+class _Authenticated(HTTPBearer):
+    """The user of a request. As a security scheme it also puts the bearer token into the OpenAPI document."""
 
-    async def __call__(self, request: Request) -> CurrentUser:  # type: ignore[override] # a user, not credentials
-        user: CurrentUser = request.app.state.verifier.verify(request.headers.get("authorization"))
+    async def __call__(self, request: Request) -> CurrentUser:  # type: ignore[override] # not credentials: a user
+        user = await _authenticate(request)
         request.scope["user_id"] = user.id
         return user
 
 
+async def _authenticate(request: Request) -> CurrentUser:
+    settings: Settings = request.app.state.settings
+    verifier: TokenVerifier = request.app.state.verifier
+    authorization = request.headers.get("authorization")
+    if settings.auth_accept_sessions and not authorization:
+        prefix = settings.auth_cookie_prefix
+        for name in (f"__Secure-{prefix}.session_token", f"{prefix}.session_token"):
+            if cookie := request.cookies.get(name):
+                return await _user_of_cookie(request, cookie)
+    token = bearer_token(authorization)
+    if user := verifier.known(token):  # nothing is awaited for a token seen before
+        return user
+    if settings.auth_accept_sessions and not is_jwt(token):
+        # Better Auth takes its session token bare or signed.
+        bare = token if "." not in token else session_token(token, settings.secrets)
+        return await _user_of_session(request, bare)
+    return await verifier.verify(token)
+
+
+async def _user_of_cookie(request: Request, cookie: str) -> CurrentUser:
+    """The user of a session cookie. Browsers send it with any site's requests, but they name the site."""
+    if request.method not in SAFE_METHODS:
+        origin = request.headers.get("origin", "").lower()
+        if origin not in request.app.state.settings.cors_origins:
+            raise ForeignOrigin
+    return await _user_of_session(request, session_token(cookie, request.app.state.settings.secrets))
+
+
+async def _user_of_session(request: Request, token: str | None) -> CurrentUser:
+    """The user of a session that Better Auth has. Asked each time, so that a sign-out works at once."""
+    state = request.app.state
+    if token is None or not token.isalnum() or not token.isascii():
+        raise InvalidToken
+    async with state.database.session() as session:
+        user_id = await sessions.get_user_id(session, state.settings.auth_session_table, token)
+    if user_id is None:
+        raise InvalidToken
+    return CurrentUser(user_id)
+
+
 CurrentUserDep = Annotated[
     CurrentUser,
-    Depends(_BearerUser(scheme_name="BetterAuth", bearerFormat="JWT", description="A Better Auth token")),
+    Depends(
+        _Authenticated(scheme_name="BetterAuth", bearerFormat="JWT", description="A token of Better Auth")
+    ),
 ]
 
 

@@ -148,7 +148,7 @@ def parse_dsn(raw: str, *, prepared_statements: bool = True) -> Dsn:
 
 
 def _sqlite(rest: str) -> Dsn:
-    if rest and rest[0] not in "/?":
+    if rest and not rest.startswith("/"):
         raise DsnError("a SQLite URL has three slashes, or four before an absolute path: sqlite:///tasks.db")
     url = make_url(f"sqlite+aiosqlite://{rest}")
     unknown = sorted(set(url.query) - _SQLITE)
@@ -288,7 +288,7 @@ def _sslmode(params: Mapping[str, str], hosts: Sequence[str]) -> str | None:
 
 
 def _is_neon(host: str) -> bool:
-    return f".{host.lower().rstrip('.')}".endswith(".neon.tech")
+    return host.lower().rstrip(".").endswith(".neon.tech")
 
 
 def _tls(params: Mapping[str, str], hosts: Sequence[str]) -> dict[str, Any]:

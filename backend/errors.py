@@ -9,9 +9,11 @@ ApiError
 │   ├── ExpiredToken
 │   └── UnknownUser
 ├── ForeignUser (403)
+├── ForeignOrigin (403)
 ├── TaskNotFound (404)
 ├── InvalidCursor (422)
 └── Unavailable (503)
+    ├── KeysUnavailable
     ├── DatabaseUnavailable
     └── Overloaded
 
@@ -83,6 +85,13 @@ class ForeignUser(ApiError):
     code = "forbidden"
 
 
+class ForeignOrigin(ApiError):
+    """Access denied: a request with a session cookie must come from an allowed Origin"""
+
+    status = 403
+    code = "origin_not_allowed"
+
+
 class TaskNotFound(ApiError):
     """Task not found"""
 
@@ -108,6 +117,13 @@ class Unavailable(ApiError):
     status = 503
     code = "unavailable"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class KeysUnavailable(Unavailable):
+    """The token's issuer cannot be reached for its keys; try again shortly"""
+
+    code = "keys_unavailable"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
 
 
 class DatabaseUnavailable(Unavailable):

@@ -17,13 +17,16 @@ from backend.deps import require_own_path
 from backend.errors import (
     DatabaseUnavailable,
     ExpiredToken,
+    ForeignOrigin,
     ForeignUser,
     InvalidScheme,
     InvalidToken,
+    KeysUnavailable,
     MissingToken,
     Overloaded,
     UnknownUser,
 )
+from backend.jwks import Jwks
 from backend.middleware import BodyLimitMiddleware, RequestMiddleware, ServerErrorMiddleware
 from backend.routes import system, tasks
 
@@ -54,8 +57,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = Database(settings)
-    app.state.verifier = TokenVerifier(settings)
-    app.state.cursors = CursorCodec(settings.better_auth_secret.get_secret_value())
+    app.state.jwks = Jwks(settings.jwks_url) if settings.jwks_url else None
+    app.state.verifier = TokenVerifier(settings, app.state.jwks)
+    app.state.cursors = CursorCodec(settings.cursor_secret)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(ServerErrorMiddleware)
     app.add_middleware(
@@ -76,7 +80,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _api() -> APIRouter:
     """The tasks under both of their addresses."""
     errors = handlers.documented(
-        MissingToken, InvalidScheme, InvalidToken, ExpiredToken, UnknownUser, DatabaseUnavailable, Overloaded
+        MissingToken,
+        InvalidScheme,
+        InvalidToken,
+        ExpiredToken,
+        UnknownUser,
+        ForeignOrigin,
+        KeysUnavailable,
+        DatabaseUnavailable,
+        Overloaded,
     )
     api = APIRouter(prefix="/api", responses=errors | handlers.ALWAYS_DOCUMENTED)
     api.include_router(tasks.router, prefix="/tasks")
@@ -84,7 +96,7 @@ def _api() -> APIRouter:
         tasks.router,
         prefix="/{user_id}/tasks",
         dependencies=[Depends(require_own_path)],
-        responses=handlers.documented(ForeignUser),
+        responses=handlers.documented(ForeignOrigin, ForeignUser),
     )
     return api
 
@@ -101,4 +113,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await database.create_tables()
         yield
     finally:
+        if app.state.jwks is not None:
+            await app.state.jwks.close()
         await database.close()

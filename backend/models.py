@@ -10,17 +10,25 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    DefaultClause,
+    Dialect,
+    ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
+    TypeDecorator,
+    Uuid,
     func,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.schema import SchemaConst
+from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
@@ -47,6 +55,30 @@ def _utc_now_sqlite(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
+class UserId(TypeDecorator[str]):
+    """A user's id: text to us, and in the database what Better Auth was told to make of it.
+
+    That is a matter of each engine: db.py writes `user_id_type` on the engine's dialect.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        kinds: dict[str, TypeEngine[Any]] = {
+            "text": Text(),
+            "uuid": Uuid(as_uuid=False),
+            "integer": Integer(),
+        }
+        return kinds[getattr(dialect, "user_id_type", "text")]
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        return int(value) if value and getattr(dialect, "user_id_type", "text") == "integer" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+
 class Base(SQLModel):
     """The service's own metadata: SQLModel's is shared with whatever else is in the process."""
 
@@ -71,7 +103,7 @@ class User(Base, table=True):
 
     __tablename__ = "user"
 
-    id: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=UserId)
     name: str = Field(sa_type=Text)
     email: str = Field(sa_type=Text, unique=True)
     email_verified: bool = Field(sa_column=Column("emailVerified", Boolean, nullable=False))
@@ -103,7 +135,7 @@ class Task(Base, table=True):
     id: int | None = Field(
         default=None, sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     )
-    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", sa_type=Text)
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
     title: str = Field(max_length=TITLE_MAX)
     description: str | None = Field(default=None, sa_type=Text)
     completed: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
@@ -113,6 +145,34 @@ class Task(Base, table=True):
     updated_at: datetime | None = Field(
         default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
     )
+
+
+def schema(user_table: str, user_id_type: str) -> MetaData:
+    """Return the tables where Better Auth's is called `user_table` (`users`, `neon_auth.user`, …).
+
+    Where the database makes the ids (`uuid`, `integer`), the user table has Better Auth's default for them.
+    """
+    user_schema, _, name = user_table.rpartition(".")
+    metadata = MetaData(naming_convention=Base.metadata.naming_convention)
+    copy = users.to_metadata(metadata, schema=user_schema or SchemaConst.RETAIN_SCHEMA, name=name)
+    made_by_database = {"uuid": DefaultClause(text("gen_random_uuid()")), "integer": Identity()}
+    if user_id_type in made_by_database:
+        new_id: Column[str] = Column("id", UserId(), made_by_database[user_id_type], primary_key=True)
+        copy.append_column(new_id, replace_existing=True)
+    for table in Base.metadata.sorted_tables:
+        if table is not users:
+            _refer(table.to_metadata(metadata), user_table)
+    return metadata
+
+
+def _refer(table: Table, user_table: str) -> None:
+    """Let the owner's foreign key lead to `user_table`."""
+    owner = table.c.user_id
+    for key in owner.foreign_keys:
+        table.constraints.discard(key.constraint)
+    owner.foreign_keys.clear()
+    table.foreign_keys.clear()
+    table.append_constraint(ForeignKeyConstraint([owner], [f"{user_table}.id"], ondelete="CASCADE"))
 
 
 tasks: Table = Base.metadata.tables["tasks"]
