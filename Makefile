@@ -5,10 +5,10 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test check format setup
+.PHONY: help run token test migrate migration db db-stop check format setup
 
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: setup .env ## Serve on http://127.0.0.1:8000 (HOST=, PORT=)
 	@$(RUN) python -m backend serve
@@ -18,6 +18,18 @@ token: setup .env ## Print a bearer token for a local user (USER_ID=, EMAIL=)
 
 test: setup ## Run every test (TEST_DATABASE_URL= for a PostgreSQL of your own)
 	@$(RUN) pytest
+
+migrate: setup .env ## Bring the database's schema to this version's
+	@$(RUN) python -m backend migrate
+
+migration: setup .env ## Write a migration from the difference to the models (m="what it does")
+	@$(RUN) python -m backend migrate --message "$(m)"
+
+db: setup ## Start a PostgreSQL in .postgres and print its URL (DB_PORT=)
+	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.postgres start
+
+db-stop: setup ## Stop it
+	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.postgres stop
 
 check: setup ## What CI runs: formatting, lint, types, tests with coverage
 	@$(RUN) ruff format --check .

@@ -9,11 +9,14 @@ import time
 from datetime import UTC, datetime
 
 import uvicorn
+from alembic.util import CommandError
 from jose import jwt
 from sqlalchemy import text
 
+from backend import logs, migrate
 from backend.config import Settings, load_settings
 from backend.db import Database
+from backend.errors import ApiError
 from backend.main import create_app
 
 STOP_SECONDS = 10  # how long running requests may take to finish once the process was told to stop
@@ -75,7 +78,7 @@ def token(settings: Settings, user_id: str, email: str) -> None:
 async def _add_local_user(settings: Settings, user_id: str, email: str) -> None:
     database = Database(settings)
     try:
-        await database.create_tables()
+        await migrate.prepare(database, settings)
         async with database.session() as session:
             await session.execute(
                 text(
@@ -88,6 +91,21 @@ async def _add_local_user(settings: Settings, user_id: str, email: str) -> None:
         await database.close()
 
 
+async def _migrate(settings: Settings, arguments: argparse.Namespace) -> None:
+    database = Database(settings)
+    try:
+        if arguments.message:
+            await migrate.write_migration(database, settings, arguments.message)
+        elif arguments.downgrade:
+            await migrate.downgrade(database, settings, arguments.downgrade)
+        else:
+            await migrate.upgrade(database, settings)
+            await migrate.prepare(database, settings)
+        print(f"the database's schema is at revision {database.revision}" if database.revision else "done")
+    finally:
+        await database.close()
+
+
 def main() -> None:
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m backend", description="The task backend.")
@@ -96,13 +114,25 @@ def main() -> None:
     for_token = commands.add_parser("token", help="print a bearer token for a local user")
     for_token.add_argument("--user-id", default=os.environ.get("USER_ID") or "local-user")
     for_token.add_argument("--email", default=os.environ.get("EMAIL") or "")
+    for_migrate = commands.add_parser("migrate", help="bring the database's schema to this version's")
+    for_migrate.add_argument(
+        "--downgrade", metavar="REVISION", help="take it back instead (base: to nothing)"
+    )
+    for_migrate.add_argument("--message", help="write a new migration instead")
     arguments = parser.parse_args()
     settings = load_settings()
-    if arguments.command == "serve":
-        serve(settings)
-    else:
-        user_id = arguments.user_id
-        token(settings, user_id, arguments.email or f"{user_id}@localhost")
+    try:
+        if arguments.command == "serve":
+            serve(settings)
+        elif arguments.command == "token":
+            token(settings, arguments.user_id, arguments.email or f"{arguments.user_id}@localhost")
+        else:
+            logs.configure(settings)
+            asyncio.run(_migrate(settings, arguments))
+    except ApiError as error:
+        raise SystemExit(f"error: {error.detail}") from None
+    except (migrate.SchemaError, CommandError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

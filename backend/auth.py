@@ -8,6 +8,7 @@ import re
 import time
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
@@ -19,7 +20,7 @@ from jose.exceptions import JOSEError
 from backend.config import Settings, UserIdType
 from backend.errors import ExpiredToken, InvalidScheme, InvalidToken, MissingSubject, MissingToken
 from backend.jwks import Jwks
-from backend.keys import ALGORITHMS
+from backend.keys import ALGORITHMS, BoundKey
 
 TOKEN_MAX = 8192  # characters; Better Auth's are about 600
 CLOCK_LEEWAY = 60  # seconds that an issuer's clock may be ahead of ours
@@ -29,7 +30,10 @@ INTEGER_MAX = 2**31 - 1
 CACHE_MAX = 4096  # tokens; at Better Auth's length about 5 MB
 
 _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-_TOKEN_TYPES = ("jwt", "at+jwt", "application/jwt", "application/at+jwt")
+# Others have another purpose: Better Auth's session cookie signed with a published key, OAuth access tokens.
+_TOKEN_TYPES = ("jwt", "application/jwt")
+# Headers that change what the other parts of the token mean.
+_UNSUPPORTED = {"crit", "b64", "zip"}
 
 
 class CurrentUser(NamedTuple):
@@ -58,6 +62,14 @@ def is_jwt(token: str) -> bool:
     return token.count(".") > 1
 
 
+class _Verified(NamedTuple):
+    """What a token was found to say."""
+
+    user: CurrentUser
+    expires: float
+    key: BoundKey | None  # None: a secret
+
+
 class TokenVerifier:
     """Says whose token it is, and checks each token's signature once.
 
@@ -75,11 +87,11 @@ class TokenVerifier:
         self._jwks = jwks
         self._settings = settings
         self._clock = clock
-        self._verified: dict[str, tuple[CurrentUser, float]] = {}
+        self._verified: dict[str, _Verified] = {}
         self.signature_checks = 0
 
     def known(self, token: str) -> CurrentUser | None:
-        """Return the user of a token that was verified before; None for a new one.
+        """Return the user of a token that was verified before and whose key is still published; else None.
 
         Raises:
             ExpiredToken: it was good once.
@@ -87,10 +99,13 @@ class TokenVerifier:
         entry = self._verified.get(token)
         if entry is None:
             return None
-        user, expires = entry
+        user, expires, key = entry
         if self._clock() >= expires:
             del self._verified[token]
             raise ExpiredToken
+        if key is not None and self._jwks and self._jwks.find(key.kid, key.algorithm) is not key:
+            del self._verified[token]
+            return None
         return user
 
     async def verify(self, token: str) -> CurrentUser:
@@ -103,40 +118,38 @@ class TokenVerifier:
         """
         if user := self.known(token):
             return user
-        if len(token) > TOKEN_MAX or not _COMPACT_JWS.fullmatch(token):
-            raise InvalidToken
-        try:
-            encoded_header, encoded_claims, signature = token.split(".")
-            _decode(signature)
-            header, claims = _json_object(encoded_header), _json_object(encoded_claims)
-        except (ValueError, RecursionError):
-            raise InvalidToken from None
-        algorithm = header.get("alg")
-        if "crit" in header or str(header.get("typ", "JWT")).lower() not in _TOKEN_TYPES:
-            raise InvalidToken
-        if algorithm == "HS256" and self._secrets:
+        header, claims = _read(token)
+        algorithm, key = header.get("alg"), None
+        if algorithm == "HS256":
             if not any(self._signed(token, secret, "HS256") for secret in self._secrets):
                 raise InvalidToken
-            entry = self._user_of_secret(claims)
+            user, expires = self._user_of_secret(claims)
         elif isinstance(algorithm, str) and algorithm in ALGORITHMS and self._jwks is not None:
-            await self._check_published(token, algorithm, header.get("kid"), self._jwks)
-            entry = self._user_of_issuer(claims)
+            key = await self._signing_key(token, algorithm, header.get("kid"), self._jwks)
+            user, expires = self._user_of_issuer(claims)
         else:
             raise InvalidToken
         if len(self._verified) >= CACHE_MAX:
             del self._verified[next(iter(self._verified))]
-        self._verified[token] = entry
-        return entry[0]
+        self._verified[token] = _Verified(user, expires, key)
+        return user
 
-    async def _check_published(self, token: str, algorithm: str, kid: object, jwks: Jwks) -> None:
+    async def _signing_key(self, token: str, algorithm: str, kid: object, jwks: Jwks) -> BoundKey:
+        """Return the published key that the token is signed with."""
         if not isinstance(kid, str) or not 0 < len(kid) <= KID_MAX:
             raise InvalidToken
-        key = jwks.find(kid, algorithm) or await jwks.get(kid, algorithm)
-        # While the keys were waited for, another request may have brought the same token.
-        if key is None or (token not in self._verified and not self._signed(token, key.key, algorithm)):
-            replacement = await jwks.replacement(kid, key) if key is not None else None
-            if replacement is None or not self._signed(token, replacement.key, algorithm):
-                raise InvalidToken
+        key = await jwks.get(kid, algorithm)
+        if key and self._signed_with(token, key):
+            return key
+        key = await jwks.replacement(key) if key else None
+        if key and self._signed_with(token, key):
+            return key
+        raise InvalidToken
+
+    def _signed_with(self, token: str, key: BoundKey) -> bool:
+        # While the key was waited for, another request may have brought the same token.
+        entry = self._verified.get(token)
+        return (entry is not None and entry.key is key) or self._signed(token, key.key, key.algorithm)
 
     def _signed(self, token: str, key: Key, algorithm: str) -> bool:
         self.signature_checks += 1
@@ -155,7 +168,11 @@ class TokenVerifier:
         """
         session = claims.get("session")
         if "sub" not in claims and isinstance(session, dict):
-            return self._user(claims, session.get("userId"), None, None)
+            user, expires = self._user(claims, session.get("userId"), None, None)
+            ends = _session_end(session)
+            if self._clock() >= ends:
+                raise ExpiredToken
+            return user, min(expires, ends)
         return self._user(claims, claims.get("sub"), self._settings.auth_issuer, self._settings.auth_audience)
 
     def _user_of_issuer(self, claims: dict[str, Any]) -> tuple[CurrentUser, float]:
@@ -191,14 +208,17 @@ def user_id(value: object, kind: UserIdType) -> str:
     # isprintable() is False for control characters and halves of surrogate pairs; no database takes them.
     if not isinstance(value, str) or not 0 < len(value) <= USER_ID_MAX or not value.isprintable():
         raise InvalidToken
+    if kind == "text":
+        return value
     try:
-        if kind == "uuid":
-            return str(UUID(value))
-        if kind == "integer" and not 0 <= int(value) <= INTEGER_MAX:
-            raise InvalidToken
+        number = int(value) if kind == "integer" else 0
+        canonical = str(number) if kind == "integer" else str(UUID(value))
     except ValueError:
         raise InvalidToken from None
-    return str(int(value)) if kind == "integer" else value
+    # int() and UUID() read more than one spelling: signs, blanks, underscores, other scripts' digits.
+    if canonical != value.lower() or not 0 <= number <= INTEGER_MAX:
+        raise InvalidToken
+    return canonical
 
 
 def session_token(value: str, secrets: list[str]) -> str | None:
@@ -219,6 +239,35 @@ def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         raise InvalidToken
     return value
+
+
+def _session_end(session: dict[str, Any]) -> float:
+    """When a cached session ends, which may be before its token does; Better Auth looks at both."""
+    if "expiresAt" not in session:
+        return math.inf
+    try:
+        return datetime.fromisoformat(session["expiresAt"]).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidToken from None
+
+
+def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a token's header and claims, unverified.
+
+    Raises:
+        InvalidToken: it is not one that Better Auth could have made.
+    """
+    if len(token) > TOKEN_MAX or not _COMPACT_JWS.fullmatch(token):
+        raise InvalidToken
+    encoded_header, encoded_claims, signature = token.split(".")
+    try:
+        header, claims = _json_object(encoded_header), _json_object(encoded_claims)
+        _decode(signature)
+    except (ValueError, RecursionError):
+        raise InvalidToken from None
+    if header.keys() & _UNSUPPORTED or str(header.get("typ", "JWT")).lower() not in _TOKEN_TYPES:
+        raise InvalidToken
+    return header, claims
 
 
 def _decode(encoded: str) -> bytes:

@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -67,8 +68,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", hide_input_in_errors=True, frozen=True)
 
     database_url: SecretStr
+    database_url_unpooled: SecretStr = SecretStr("")
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     database_pool_wait: float = Field(default=5.0, gt=0, le=60)
+    database_queue_size: int = Field(default=200, ge=0, le=100_000)
+    database_pool_recycle: int = Field(default=1800, ge=1)
+    database_statement_timeout: float = Field(default=10.0, gt=0, le=600)
+    database_connect_budget: float = Field(default=15.0, ge=0, le=120)
+    database_prepared_statements: bool = True
+    database_auto_migrate: bool = False
     better_auth_secret: SecretStr = SecretStr("")
     better_auth_secrets: SecretStr = SecretStr("")
     better_auth_url: AuthUrl = None
@@ -86,9 +94,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_url_unpooled")
     @classmethod
-    def _database_url(cls, value: SecretStr) -> SecretStr:
+    def _database_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if info.field_name == "database_url_unpooled" and not value.get_secret_value():
+            return value
         try:
             parse_dsn(value.get_secret_value())
         except DsnError as error:
@@ -125,7 +135,14 @@ class Settings(BaseSettings):
     @property
     def dsn(self) -> Dsn:
         """The database's URL as SQLAlchemy and the driver take it."""
-        return parse_dsn(self.database_url.get_secret_value())
+        url = self.database_url.get_secret_value()
+        return parse_dsn(url, prepared_statements=self.database_prepared_statements)
+
+    @property
+    def unpooled_dsn(self) -> Dsn:
+        """The way to the same database past its pooler, where there is one: for changing the schema."""
+        url = self.database_url_unpooled.get_secret_value()
+        return parse_dsn(url, prepared_statements=self.database_prepared_statements) if url else self.dsn
 
     @property
     def secrets(self) -> list[str]:

@@ -1,101 +1,250 @@
-"""The database: its engine, pool, sessions and tables. The only module that opens connections."""
+"""The database: its engine, pool and sessions. The only module that opens connections."""
 
 import asyncio
 import logging
+import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import event, text
+import asyncpg
+from sqlalchemy import Executable, event, text
+from sqlalchemy.engine import Result
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from backend.config import Settings
-from backend.errors import ApiError, DatabaseUnavailable, Overloaded, UnknownUser
-from backend.models import schema
+from backend.db_errors import CONNECT_ERRORS, is_dead_connection, is_passing, never_ran, translate
+from backend.dsn import Dsn
+from backend.errors import ApiError, DatabaseUnavailable, DatabaseWaking, Overloaded, SchemaOutdated
 
 log = logging.getLogger(__name__)
 
+ATTEMPT_TIMEOUT = 5.0  # seconds for one connection, its TLS and login
+BACKOFF_FIRST, BACKOFF_MAX = 0.1, 2.0  # seconds between two attempts
+OUTAGE_OVER = 5.0  # seconds after which a failure no longer counts as the same outage
+CLOSE_TIMEOUT = 5.0  # seconds for saying goodbye to the server
+READY_INTERVAL = 10.0  # seconds
+
+VERSION_TABLE = "tasks_alembic_version"  # another service in the same database may have Alembic's default
+
+_REVISION = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
 _SCHEMA_LOCK = 0x7461736B73  # "tasks": one number that every process of this service agrees on
+
+
+class _Session(AsyncSession):
+    """A session in autocommit, which runs a statement again, once, where that is safe.
+
+    A read is safe on a new connection. A write is only where the first attempt certainly did not run.
+    """
+
+    async def execute(self, statement: Executable, params: Any = None, **options: Any) -> Result[Any]:
+        try:
+            return await super().execute(statement, params, **options)
+        except DBAPIError as error:
+            if not never_ran(error) and not (statement.is_select and is_dead_connection(error)):
+                raise
+            await self.invalidate()
+        return await super().execute(statement, params, **options)
+
+
+class Connector:
+    """Opens connections, and waits for a database that is waking up.
+
+    What is passing is tried again with exponential back-off and jitter. `budget` seconds are counted from the
+    beginning of an outage, not anew for each request: once it is spent, requests fail at their first attempt.
+    """
+
+    def __init__(self, budget: float) -> None:
+        self._budget = budget
+        self._outage = self._last_failure = float("-inf")
+
+    async def __call__(self, *args: Any, **options: Any) -> asyncpg.Connection:
+        """Connect with asyncpg's arguments.
+
+        Raises:
+            DatabaseWaking: it was not there within the budget.
+            DatabaseUnavailable: it refuses, and trying again would not help.
+        """
+        options.setdefault("timeout", ATTEMPT_TIMEOUT)
+        backoff = BACKOFF_FIRST
+        while True:
+            try:
+                connection = await asyncpg.connect(*args, **options)
+            except CONNECT_ERRORS as error:
+                reason = str(error) or type(error).__name__
+                if not is_passing(error):
+                    log.error("the database refuses the connection", extra={"fields": {"reason": reason}})
+                    raise DatabaseUnavailable from error
+                pause = backoff * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+                if time.monotonic() + pause > self._deadline():
+                    log.warning("the database cannot be reached", extra={"fields": {"reason": reason}})
+                    raise DatabaseWaking from error
+                await asyncio.sleep(pause)
+                backoff = min(backoff * 2, BACKOFF_MAX)
+            else:
+                self._outage = self._last_failure = float("-inf")
+                return connection
+
+    def _deadline(self) -> float:
+        """When waiting ends; to be asked at each failure."""
+        now = time.monotonic()
+        if now - self._last_failure > OUTAGE_OVER + ATTEMPT_TIMEOUT:
+            self._outage = now
+        self._last_failure = now
+        return self._outage + self._budget
 
 
 class Database:
     """One engine and what is needed to use it well.
 
-    A session is in autocommit: a read and a single-row write are one statement and one round trip. At most
-    `database_pool_size` sessions are open at once; whoever comes later waits in line for at most
-    `database_pool_wait` seconds. Waiting here is far cheaper than in SQLAlchemy's pool, and fair.
+    At most `database_pool_size` sessions are open at once; whoever comes later waits in line, in the order of
+    arrival, for at most `database_pool_wait` seconds and behind at most `database_queue_size` others. Waiting
+    here is far cheaper than in SQLAlchemy's pool, and fair.
     """
 
     def __init__(self, settings: Settings) -> None:
         dsn = settings.dsn
-        # All sessions share the one connection of an in-memory SQLite.
-        self._size = 1 if dsn.is_memory else settings.database_pool_size
-        pool: dict[str, Any] = {} if dsn.is_memory else {"pool_size": self._size, "max_overflow": 0}
-        self.engine = create_async_engine(dsn.url, connect_args=dict(dsn.connect_args), **pool)
-        if dsn.is_sqlite:
-            event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
-        self.is_sqlite = dsn.is_sqlite
-        # models.UserId reads it there: the type of the users' ids is a matter of each engine.
-        self.engine.dialect.user_id_type = settings.auth_user_id_type  # type: ignore[attr-defined] # ours
-        self._schema = schema(settings.auth_user_table, settings.auth_user_id_type)
+        self._settings = settings
+        self.engine = _engine(dsn, settings)
+        self.revision = ""  # of the schema that this version needs; known once it was looked at
         self._sessions = async_sessionmaker(
-            self.engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
+            self.engine.execution_options(isolation_level="AUTOCOMMIT"),
+            class_=_Session,
+            expire_on_commit=False,
         )
-        self._gate = asyncio.Semaphore(self._size)
+        # All sessions share the one connection of an in-memory SQLite.
+        self._gate = asyncio.Semaphore(1 if dsn.is_memory else settings.database_pool_size)
         self._wait = settings.database_pool_wait
+        self._queue_size = settings.database_queue_size
+        self._queued = 0
+        self._probe = asyncio.Lock()
+        self._probed = float("-inf")
+        self._unready: type[ApiError] | None = None
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """A session for one request.
 
         Raises:
-            Overloaded: no connection came free in time.
-            DatabaseUnavailable: the database cannot be reached or does not answer.
+            Overloaded: too many wait, or no connection came free in time.
+            DatabaseWaking: the database is not there yet.
+            DatabaseUnavailable: the database cannot be reached, or does not answer.
+            DatabaseReadOnly: it takes no writes now.
             UnknownUser: a row was written for a user who has none.
         """
-        if self._gate.locked():
-            try:
-                async with asyncio.timeout(self._wait):
-                    await self._gate.acquire()
-            except TimeoutError:
-                raise Overloaded from None
-        else:
-            await self._gate.acquire()  # does not suspend
+        await self._enter()
         try:
             async with self._sessions() as session:
-                yield session
-        except (SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
-            translated = _translate(error)
+                try:
+                    yield session
+                except TimeoutError:
+                    # The statement may still be running: its connection must not serve the next one.
+                    await session.invalidate()
+                    raise
+        except (SQLAlchemyError, OSError) as error:
+            translated = translate(error)
             if translated is None:
                 raise
+            log.warning("database error", extra={"fields": {"reason": str(getattr(error, "orig", error))}})
             raise translated from error
         finally:
             self._gate.release()
 
-    async def create_tables(self) -> None:
-        """Create the tables that are missing; touch none that is there. Safe from many processes at once."""
-        async with self.engine.begin() as connection:
-            await self._lock_schema(connection)
-            await connection.run_sync(self._schema.create_all)
+    @asynccontextmanager
+    async def schema_connection(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction alone among all processes, for looking at the schema and changing it.
 
-    async def ping(self) -> None:
-        """Return once the database has answered, or raise as `session` does."""
-        async with self.session() as session:
-            await session.execute(text("SELECT 1"))
+        It goes past the pooler where DATABASE_URL_UNPOOLED shows the way, and takes as long as it takes.
+        """
+        dsn = self._settings.unpooled_dsn
+        engine = self.engine if dsn.is_memory else _engine(dsn, self._settings, for_schema=True)
+        try:
+            async with engine.begin() as connection:
+                if dsn.is_sqlite:
+                    await connection.execute(text("BEGIN IMMEDIATE"))
+                else:
+                    await connection.execute(
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK}
+                    )
+                yield connection
+        finally:
+            if engine is not self.engine:
+                await engine.dispose()
+
+    async def ready(self) -> None:
+        """Return if the database answers and its schema is this version's, or raise what is wrong.
+
+        The database is asked at most once in READY_INTERVAL seconds, however often this is called: probes
+        must not keep it awake.
+        """
+        async with self._probe:
+            if time.monotonic() - self._probed > READY_INTERVAL:
+                self._unready = await self._look()
+                self._probed = time.monotonic()
+        if self._unready is not None:
+            raise self._unready()
+
+    async def _look(self) -> type[ApiError] | None:
+        try:
+            async with self.session() as session:
+                revision = (await session.execute(_REVISION)).scalar_one_or_none()
+        except ApiError as error:
+            return type(error)
+        return None if revision == self.revision else SchemaOutdated
 
     async def close(self) -> None:
         """Close every connection."""
-        await self.engine.dispose()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self.engine.dispose()
+        except TimeoutError:
+            log.warning("the database did not answer a goodbye")
 
-    async def _lock_schema(self, connection: AsyncConnection) -> None:
-        if self.is_sqlite:
-            await connection.execute(text("BEGIN IMMEDIATE"))
-        else:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+    async def _enter(self) -> None:
+        if not self._gate.locked():
+            await self._gate.acquire()  # does not suspend
+            return
+        if self._queued >= self._queue_size:
+            raise Overloaded
+        self._queued += 1
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._gate.acquire()
+        except TimeoutError:
+            raise Overloaded from None
+        finally:
+            self._queued -= 1
+
+
+def _engine(dsn: Dsn, settings: Settings, *, for_schema: bool = False) -> AsyncEngine:
+    arguments = dict(dsn.connect_args)
+    pool: dict[str, Any] = {}
+    if for_schema:
+        pool = {"poolclass": NullPool}
+    elif not dsn.is_memory:
+        size, recycle = settings.database_pool_size, settings.database_pool_recycle
+        pool = {"pool_size": size, "max_overflow": 0, "pool_recycle": recycle}
+    if not dsn.is_sqlite:
+        arguments["async_creator_fn"] = Connector(settings.database_connect_budget)
+        arguments["command_timeout"] = None if for_schema else settings.database_statement_timeout
+    engine = create_async_engine(dsn.url, connect_args=arguments, **pool)
+    # models.UserId reads it there: the type of the users' ids is a matter of each engine.
+    engine.dialect.user_id_type = settings.auth_user_id_type  # type: ignore[attr-defined] # ours
+    if dsn.is_sqlite:
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    else:
+        event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -107,34 +256,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     cursor.close()
 
 
-def _translate(error: SQLAlchemyError | OSError) -> ApiError | None:
-    """What a driver's error means to a client; None for one that only a bug of ours can cause."""
-    if isinstance(error, OSError):
-        return DatabaseUnavailable()
-    if isinstance(error, PoolTimeoutError):
-        return Overloaded()
-    if not isinstance(error, DBAPIError):
-        return None
-    if isinstance(error, IntegrityError) and _is_foreign_key(error):
-        return UnknownUser()
-    if (
-        error.connection_invalidated
-        or _sqlstate(error)[:2] in _UNAVAILABLE
-        or "database is locked" in str(error.orig)
-    ):
-        return DatabaseUnavailable()
-    return None
-
-
-# SQLSTATE classes: connection exceptions, invalid authorization, insufficient resources, operator
-# intervention, and Neon's proxy, which reports its own troubles as internal errors.
-_UNAVAILABLE = frozenset({"08", "28", "53", "57", "XX"})
-
-
-def _sqlstate(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
-
-
-def _is_foreign_key(error: IntegrityError) -> bool:
-    # tasks.user_id is the only foreign key there is.
-    return _sqlstate(error) == "23503" or "FOREIGN KEY" in str(error.orig)
+def _refuse_closed(connection: Any, _: ConnectionPoolEntry, __: Any) -> None:
+    """Look at the socket's state, which costs nothing, where a ping would cost a round trip."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("the server has closed this connection")

@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -23,6 +23,8 @@ _ESCAPE = (
     "a special character is not percent-encoded: in names, passwords and values write @ as %40, : as %3A,"
     " / as %2F, ? as %3F, # as %23, & as %26, % as %25 and a space as %20"
 )
+# The text is not repeated: after a bare : or / in a password it would be a piece of that.
+_PORT = f"a port is not a number from 1 to 65535; or {_ESCAPE}"
 _STRONG = ("require", "verify-ca", "verify-full")
 _SSLMODES = ("disable", "allow", "prefer", *_STRONG)
 _TLS_VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
@@ -34,7 +36,7 @@ _PARAMETERS: dict[str, Sequence[str] | None] = {
     # translated
     **dict.fromkeys(("host", "port", "user", "password", "dbname", "passfile", "krbsrvname", "options")),
     **dict.fromkeys(("application_name", "fallback_application_name", "connect_timeout")),
-    **dict.fromkeys(_TLS_VALUES),
+    **dict.fromkeys((*_CERTIFICATES, "sslpassword")),
     **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), tuple(_TLS_VERSIONS)),
     "sslmode": _SSLMODES,
     "ssl": (*_SSLMODES, "true"),
@@ -161,10 +163,10 @@ def _postgres(rest: str, prepared_statements: bool) -> Dsn:
     authority, path, query = _split(rest)
     userinfo, _, address = authority.rpartition("@")
     user, _, password = userinfo.partition(":")
-    hosts, ports = _host_list(address, unquote)
+    hosts, ports = _host_list(address, encoded=True)
     params = _parameters(query)
     if "host" in params:
-        hosts, own_ports = _host_list(params["host"], str)
+        hosts, own_ports = _host_list(params["host"], encoded=False)
         ports = own_ports if any(own_ports) else ports
     numbers = _port_numbers(params["port"].split(",") if "port" in params else ports, len(hosts))
     database = params.get("dbname") or unquote(path)
@@ -199,19 +201,21 @@ def _split(rest: str) -> tuple[str, str, str]:
     return authority, path, query
 
 
-def _host_list(text: str, decode: Callable[[str], str]) -> tuple[list[str], list[str]]:
+def _host_list(text: str, *, encoded: bool) -> tuple[list[str], list[str]]:
     """The hosts and the ports of `host:port,[ipv6]:port,…`; an absent one is empty."""
     valid = re.compile(r"/[^\x00-\x20\x7f]*|[\w.-]+|[0-9A-Fa-f]*(:[0-9A-Fa-f.]*){2,}(%\w+)?")
     hosts, ports = [], []
     for entry in text.split(","):
         if six := re.fullmatch(r"\[(.*)\](?::|$)(.*)", entry):
             host, port = six.groups()
-        elif entry.startswith("/") or entry.count(":") > 1:  # in `host=` a bare IPv6 address is one too
+        elif not encoded and (entry.startswith("/") or entry.count(":") > 1):  # `host=` takes a bare ::1
             host, port = entry, ""
         else:
             host, _, port = entry.partition(":")
-        hosts.append(decode(host))
+        hosts.append(unquote(host) if encoded else host)
         ports.append(port)
+    if not re.fullmatch("[0-9,]*", ",".join(ports)):
+        raise DsnError(_PORT)
     if hosts != [""] and not all(map(valid.fullmatch, hosts)):
         raise DsnError("a host is not a name, an IP address ([IPv6] in brackets) or a socket's directory")
     return hosts, ports
@@ -221,10 +225,9 @@ def _port_numbers(ports: Sequence[str], hosts: int) -> list[int]:
     """A port for each host, by 34.1.2: one is for all, an empty one is 5432; none if all are empty."""
     if not any(ports):
         return []
-    # The error does not repeat the text: after a bare : or / in a password that would be a piece of it.
-    numbers = [int(port or 5432) if re.fullmatch("[0-9]{0,5}", port) else 0 for port in ports]
-    if not all(0 < number < 65536 for number in numbers):
-        raise DsnError(f"a port is not a number from 1 to 65535; or {_ESCAPE}")
+    numbers = [int(port or 5432) for port in ports if re.fullmatch("[0-9]{0,5}", port)]
+    if len(numbers) != len(ports) or not all(0 < number < 65536 for number in numbers):
+        raise DsnError(_PORT)
     if len(ports) not in (1, hosts):
         raise DsnError(f"{len(ports)} ports for {hosts} hosts: write one for each, or one for all")
     return numbers * (hosts // len(numbers))
@@ -243,10 +246,12 @@ def _parameters(query: str) -> dict[str, str]:
             raise DsnError(f"{name} is another tool's parameter: remove it and {_FOREIGN[name]}")
         if name not in _PARAMETERS:
             near = difflib.get_close_matches(name, _PARAMETERS, n=1)
-            raise DsnError(f"libpq knows no {name!r}: {f'do you mean {near[0]}?' if near else 'remove it'}")
+            raise DsnError(
+                f"unknown parameter {name!r}: {f'do you mean {near[0]}?' if near else 'remove it'}"
+            )
         if choices is not None and value not in choices:
-            only = f" but as {' or '.join(choices)}" if choices else ": remove it"
-            raise DsnError(f"asyncpg cannot honour {name}{only}")
+            only = f"with asyncpg {name} can only be {' or '.join(choices)}"
+            raise DsnError(only if choices else f"asyncpg cannot honour {name}: remove it")
         if not value or (name in params and name != "host"):  # SQLAlchemy writes host=a:1&host=b:2
             raise DsnError(f"{name} must be given once and with a value, or not at all")
         params[name] = f"{params[name]},{value}" if name in params else value

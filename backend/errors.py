@@ -15,6 +15,9 @@ ApiError
 └── Unavailable (503)
     ├── KeysUnavailable
     ├── DatabaseUnavailable
+    ├── DatabaseWaking
+    ├── DatabaseReadOnly
+    ├── SchemaOutdated
     └── Overloaded
 
 The docstring of a class is the `detail` its clients read; `code` is for programs.
@@ -130,6 +133,27 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be reached; try again shortly"""
 
     code = "database_unavailable"
+
+
+class DatabaseWaking(Unavailable):
+    """The database is waking up or restarting; try again shortly"""
+
+    code = "database_waking"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+
+
+class DatabaseReadOnly(Unavailable):
+    """The database takes no writes at the moment; try again shortly"""
+
+    code = "database_read_only"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
+
+
+class SchemaOutdated(Unavailable):
+    """The database's schema is not the one that this version needs; run: make migrate"""
+
+    code = "schema_outdated"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "30"}
 
 
 class Overloaded(Unavailable):

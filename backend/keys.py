@@ -73,28 +73,35 @@ jwk.register_key("PS256", RSAPSSKey)
 
 
 class BoundKey(NamedTuple):
-    """A key and the only algorithm it may be used with."""
+    """A key, its id and the only algorithm it may be used with."""
 
+    kid: str
     algorithm: str
     key: Key
     source: dict[str, Any]  # the JWK: what tells two keys of one id apart
 
 
-def read_jwk(value: dict[str, Any]) -> BoundKey | None:
+def read_jwk(value: Any) -> BoundKey | None:
     """Return the key that a member of a JWKS describes, or None for one that is not for us.
 
-    Not for us: another use than signatures, a private or symmetric key, an algorithm that Better Auth does
-    not have, an RSA key below 2048 bits, an Ed25519 key that is no canonical point of large order, nonsense.
+    Not for us: no id, another use than signatures, a private or symmetric key, an algorithm that Better Auth
+    does not have, an RSA key below 2048 bits, an Ed25519 key of small order or not canonical, nonsense.
     """
-    kind, curve = value.get("kty"), value.get("crv")
+    if not isinstance(value, dict):
+        return None
+    kid, kind, curve = value.get("kid"), value.get("kty"), value.get("crv")
     algorithm = value.get("alg") or next(
         (a for a, shape in ALGORITHMS.items() if shape == (kind, curve)), None
     )
-    if not isinstance(algorithm, str) or ALGORITHMS.get(algorithm) != (kind, curve):
+    if not isinstance(kid, str) or not isinstance(algorithm, str):
         return None
-    if "d" in value or "k" in value or value.get("use", "sig") != "sig":
+    if ALGORITHMS.get(algorithm) != (kind, curve) or "d" in value or "k" in value:
         return None
-    if "verify" not in value.get("key_ops", ["verify"]):
+    operations = value.get("key_ops", ["verify"])
+    if value.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        return None
+    # python-jose would take a number for a size, and ask for that much memory.
+    if not all(isinstance(value.get(name, ""), str) for name in ("n", "e", "x", "y")):
         return None
     try:
         key = jwk.construct(value, algorithm)
@@ -102,4 +109,4 @@ def read_jwk(value: dict[str, Any]) -> BoundKey | None:
         return None
     if kind == "RSA" and key.prepared_key.key_size < RSA_BITS_MIN:
         return None
-    return BoundKey(algorithm, key, value)
+    return BoundKey(kid, algorithm, key, value)

@@ -51,5 +51,5 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for quiet in ("uvicorn.error", "httpx", "httpcore"):
+    for quiet in ("uvicorn.error", "httpx", "httpcore", "alembic"):
         logging.getLogger(quiet).setLevel(logging.WARNING)

@@ -15,7 +15,10 @@ from backend.cursor import CursorCodec
 from backend.db import Database
 from backend.deps import require_own_path
 from backend.errors import (
+    ApiError,
+    DatabaseReadOnly,
     DatabaseUnavailable,
+    DatabaseWaking,
     ExpiredToken,
     ForeignOrigin,
     ForeignUser,
@@ -28,6 +31,7 @@ from backend.errors import (
 )
 from backend.jwks import Jwks
 from backend.middleware import BodyLimitMiddleware, RequestMiddleware, ServerErrorMiddleware
+from backend.migrate import SchemaError, prepare
 from backend.routes import system, tasks
 
 DOCS_PATH = "/docs"
@@ -88,6 +92,8 @@ def _api() -> APIRouter:
         ForeignOrigin,
         KeysUnavailable,
         DatabaseUnavailable,
+        DatabaseWaking,
+        DatabaseReadOnly,
         Overloaded,
     )
     api = APIRouter(prefix="/api", responses=errors | handlers.ALWAYS_DOCUMENTED)
@@ -110,7 +116,12 @@ def _operation_id(route: APIRoute) -> str:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
     try:
-        await database.create_tables()
+        await prepare(database, app.state.settings)
+    except (ApiError, SchemaError) as error:
+        log.error("cannot start: %s", error.detail if isinstance(error, ApiError) else error)
+        await database.close()
+        raise
+    try:
         yield
     finally:
         if app.state.jwks is not None:

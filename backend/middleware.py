@@ -46,8 +46,8 @@ class RequestMiddleware:
         self.docs_path = docs_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, _without_traceback(send))
             return
         started = time.perf_counter()
         status = 0
@@ -79,6 +79,17 @@ class RequestMiddleware:
             request_id.reset(reset)
 
 
+def _without_traceback(send: Send) -> Send:
+    """A failed start has been logged where it was understood; the server need not print the traceback too."""
+
+    async def send_brief(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            message["message"] = ""
+        await send(message)
+
+    return send_brief
+
+
 class ServerErrorMiddleware:
     """Turns what nobody caught into a 500 with its request id. Stands inside CORS: browsers may read it."""
 
@@ -86,6 +97,9 @@ class ServerErrorMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
         started = False
 
         async def watch(message: Message) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from backend.config import Settings
 from backend.db import Database
 from backend.main import create_app
+from backend.migrate import prepare
 from tests.postgres import Postgres
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
@@ -42,15 +44,17 @@ def settings_for(database_url: str, **others: Any) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """The admin URL of a real PostgreSQL: TEST_DATABASE_URL's, or an embedded one."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
-    server = Postgres(tmp_path_factory.mktemp("postgres") / "data")
-    server.start()
-    yield server.url()
-    server.stop("immediate")
+    # Not pytest's own temporary folder: the fourth run to start beside this one would empty that.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = Postgres(Path(folder) / "data")
+        server.start()
+        yield server.url()
+        server.stop("immediate")
 
 
 def _name(url: str) -> str:
@@ -82,7 +86,7 @@ class Databases:
         if not self._template and not empty:
             template = await self.create(empty=True)
             database = Database(settings_for(template))
-            await database.create_tables()
+            await prepare(database, settings_for(template))
             await database.close()
             self._template = _name(template)
         name = f"test_{uuid4().hex}"

