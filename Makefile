@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test migrate migration db db-stop check format setup
+.PHONY: help run token test migrate migration db db-stop chaos check format setup
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ db: setup ## Start a PostgreSQL in .postgres and print its URL (DB_PORT=)
 
 db-stop: setup ## Stop it
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.postgres stop
+
+chaos: setup ## Run the tests of bad nights: killed connections, restarts, black holes, overload
+	@$(RUN) pytest -m chaos tests/chaos
 
 check: setup ## What CI runs: formatting, lint, types, tests with coverage
 	@$(RUN) ruff format --check .

@@ -1,7 +1,8 @@
 """Every knob of the service, typed, and refused at start when it is wrong. Reads, but opens nothing."""
 
+import re
 import sys
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -14,12 +15,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.dsn import Dsn, DsnError, parse_dsn
 
 # RFC 7518 §3.2: a key of HS256 has at least the size of its hash; Better Auth asks for the same.
 SECRET_MIN = 32
+PORT_MAX = 65535
 
 
 def _split(value: Any) -> Any:
@@ -30,10 +33,11 @@ def _split(value: Any) -> Any:
 def _origin(value: str) -> str:
     if value == "*":
         raise ValueError("'*' would let every site act for a signed-in user; list the origins")
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+    origin = value.rstrip("/").lower()
+    known = re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", origin)
+    if known is None or int(known[1] or 0) > PORT_MAX:
         raise ValueError(f"{value!r} is not an origin such as https://app.example.com")
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    return origin
 
 
 def _auth_url(value: str | None) -> str | None:
@@ -47,13 +51,8 @@ def _auth_url(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
-def _empty_is_unset(value: Any) -> Any:
-    return None if value == "" else value
-
-
 Origin = Annotated[str, AfterValidator(_origin)]
-OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
-AuthUrl = Annotated[OptionalText, AfterValidator(_auth_url)]
+AuthUrl = Annotated[str | None, AfterValidator(_auth_url)]
 UserIdType = Literal["text", "uuid", "integer"]
 _NAME = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 
@@ -65,7 +64,9 @@ class Settings(BaseSettings):
     a secret or a password.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", hide_input_in_errors=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, frozen=True
+    )
 
     database_url: SecretStr
     database_url_unpooled: SecretStr = SecretStr("")
@@ -81,8 +82,8 @@ class Settings(BaseSettings):
     better_auth_secrets: SecretStr = SecretStr("")
     better_auth_url: AuthUrl = None
     auth_jwks_url: AuthUrl = None
-    auth_issuer: OptionalText = None
-    auth_audience: OptionalText = None
+    auth_issuer: str | None = None
+    auth_audience: str | None = None
     auth_accept_sessions: bool = False
     auth_cookie_prefix: str = "better-auth"
     auth_user_table: str = Field(default="user", pattern=rf"^({_NAME}\.)?{_NAME}$")
@@ -90,7 +91,7 @@ class Settings(BaseSettings):
     auth_user_id_type: UserIdType = "text"
     cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = ["http://localhost:3000"]
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=PORT_MAX)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -187,16 +188,17 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        _refuse(error)
-
-
-def _refuse(error: ValidationError) -> NoReturn:
-    for problem in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in problem["loc"]).upper()
-        if problem["type"] == "missing":
-            message = f"{name} is not set; set it in the environment or in .env (see .env.example)"
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            message = message if not name or message.startswith(name) else f"{name}: {message}"
-        print(f"configuration error: {message}", file=sys.stderr)
+        problems = [_sentence(problem) for problem in error.errors(include_url=False, include_input=False)]
+    except UnicodeDecodeError:
+        problems = ["the file .env is not UTF-8"]
+    for problem in problems:
+        print(f"configuration error: {problem}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in problem["loc"]).upper()
+    if problem["type"] == "missing":
+        return f"{name} is not set; set it in the environment or in .env (see .env.example)"
+    message = problem["msg"].removeprefix("Value error, ")
+    return message if not name or message.startswith(name) else f"{name}: {message}"

@@ -3,10 +3,10 @@
 import hashlib
 import hmac
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
 from typing import NamedTuple
 
+from backend import base64url
 from backend.errors import InvalidCursor
 
 _MAC_SIZE = 16
@@ -34,7 +34,7 @@ class CursorCodec:
         value, last_id = position
         content = ["t", value.isoformat(), last_id] if isinstance(value, datetime) else ["s", value, last_id]
         payload = json.dumps(content).encode()
-        return urlsafe_b64encode(self._mac(payload, context) + payload).rstrip(b"=").decode()
+        return base64url.encode(self._mac(payload, context) + payload)
 
     def decode(self, cursor: str, *context: object) -> Position:
         """Return the position that `cursor` stands for.
@@ -43,7 +43,7 @@ class CursorCodec:
             InvalidCursor: it was altered, or belongs to another user or another list.
         """
         try:
-            signed = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+            signed = base64url.decode(cursor)
         except ValueError:
             raise InvalidCursor from None
         mac, payload = signed[:_MAC_SIZE], signed[_MAC_SIZE:]
