@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import socket
 import sys
 import time
@@ -12,6 +13,7 @@ import uvicorn
 from alembic.util import CommandError
 from jose import jwt
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from backend import logs, migrate
 from backend.config import Settings, load_settings
@@ -53,6 +55,9 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    # uvicorn stops gracefully at a signal and then raises it again: for us that is a normal end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     _Server(config, settings).run()
 
 
@@ -76,17 +81,20 @@ def token(settings: Settings, user_id: str, email: str) -> None:
 
 
 async def _add_local_user(settings: Settings, user_id: str, email: str) -> None:
+    """Do what Better Auth would at sign-up, where no Better Auth is."""
+    insert = text(
+        f'INSERT INTO "{settings.auth_user_table}" '  # noqa: S608 - the setting is a plain name
+        '(id, name, email, "emailVerified", "createdAt", "updatedAt") '
+        "VALUES (:id, :id, :email, false, :now, :now) ON CONFLICT (id) DO NOTHING"
+    )
+    user = {"id": user_id, "email": email.lower(), "now": datetime.now(UTC).isoformat()}
     database = Database(settings)
     try:
         await migrate.prepare(database, settings)
         async with database.session() as session:
-            await session.execute(
-                text(
-                    'INSERT INTO "user" (id, name, email, "emailVerified", "createdAt", "updatedAt") VALUES '
-                    "(:id, :id, :email, false, :now, :now) ON CONFLICT (id) DO NOTHING"
-                ),
-                {"id": user_id, "email": email.lower(), "now": datetime.now(UTC).isoformat()},
-            )
+            await session.execute(insert, user)
+    except IntegrityError:
+        raise SystemExit(f"error: the e-mail address {email} belongs to another user") from None
     finally:
         await database.close()
 

@@ -1,14 +1,14 @@
-"""The database: its engine, pool and sessions. The only module that opens connections."""
+"""The database: its engine, pool and sessions. Whoever wants a connection comes here."""
 
 import asyncio
+import itertools
 import logging
-import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
-import asyncpg
 from sqlalchemy import Executable, event, text
 from sqlalchemy.engine import Result
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -23,16 +23,14 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from backend.config import Settings
-from backend.db_errors import CONNECT_ERRORS, is_dead_connection, is_passing, never_ran, translate
+from backend.connector import Connector
+from backend.db_errors import CONNECT_ERRORS, describe, is_dead_connection, never_ran, translate
 from backend.dsn import Dsn
-from backend.errors import ApiError, DatabaseUnavailable, DatabaseWaking, Overloaded, SchemaOutdated
+from backend.errors import ApiError, Overloaded, SchemaOutdated
 
 log = logging.getLogger(__name__)
 
-ATTEMPT_TIMEOUT = 5.0  # seconds for one connection, its TLS and login
-BACKOFF_FIRST, BACKOFF_MAX = 0.1, 2.0  # seconds between two attempts
-OUTAGE_OVER = 5.0  # seconds after which a failure no longer counts as the same outage
-CLOSE_TIMEOUT = 5.0  # seconds for saying goodbye to the server
+CLOSE_TIMEOUT = 5.0  # seconds for ending all connections
 READY_INTERVAL = 10.0  # seconds
 
 VERSION_TABLE = "tasks_alembic_version"  # another service in the same database may have Alembic's default
@@ -57,65 +55,20 @@ class _Session(AsyncSession):
         return await super().execute(statement, params, **options)
 
 
-class Connector:
-    """Opens connections, and waits for a database that is waking up.
-
-    What is passing is tried again with exponential back-off and jitter. `budget` seconds are counted from the
-    beginning of an outage, not anew for each request: once it is spent, requests fail at their first attempt.
-    """
-
-    def __init__(self, budget: float) -> None:
-        self._budget = budget
-        self._outage = self._last_failure = float("-inf")
-
-    async def __call__(self, *args: Any, **options: Any) -> asyncpg.Connection:
-        """Connect with asyncpg's arguments.
-
-        Raises:
-            DatabaseWaking: it was not there within the budget.
-            DatabaseUnavailable: it refuses, and trying again would not help.
-        """
-        options.setdefault("timeout", ATTEMPT_TIMEOUT)
-        backoff = BACKOFF_FIRST
-        while True:
-            try:
-                connection = await asyncpg.connect(*args, **options)
-            except CONNECT_ERRORS as error:
-                reason = str(error) or type(error).__name__
-                if not is_passing(error):
-                    log.error("the database refuses the connection", extra={"fields": {"reason": reason}})
-                    raise DatabaseUnavailable from error
-                pause = backoff * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
-                if time.monotonic() + pause > self._deadline():
-                    log.warning("the database cannot be reached", extra={"fields": {"reason": reason}})
-                    raise DatabaseWaking from error
-                await asyncio.sleep(pause)
-                backoff = min(backoff * 2, BACKOFF_MAX)
-            else:
-                self._outage = self._last_failure = float("-inf")
-                return connection
-
-    def _deadline(self) -> float:
-        """When waiting ends; to be asked at each failure."""
-        now = time.monotonic()
-        if now - self._last_failure > OUTAGE_OVER + ATTEMPT_TIMEOUT:
-            self._outage = now
-        self._last_failure = now
-        return self._outage + self._budget
-
-
 class Database:
     """One engine and what is needed to use it well.
 
     At most `database_pool_size` sessions are open at once; whoever comes later waits in line, in the order of
     arrival, for at most `database_pool_wait` seconds and behind at most `database_queue_size` others. Waiting
-    here is far cheaper than in SQLAlchemy's pool, and fair.
+    here is far cheaper than in SQLAlchemy's pool, and fair. While the database wakes up, the line waits as
+    long as its head does.
     """
 
     def __init__(self, settings: Settings) -> None:
         dsn = settings.dsn
         self._settings = settings
-        self.engine = _engine(dsn, settings)
+        self._connector = Connector(settings.database_connect_budget)
+        self.engine = _engine(dsn, settings, self._connector)
         self.revision = ""  # of the schema that this version needs; known once it was looked at
         self._sessions = async_sessionmaker(
             self.engine.execution_options(isolation_level="AUTOCOMMIT"),
@@ -151,11 +104,11 @@ class Database:
                     # The statement may still be running: its connection must not serve the next one.
                     await session.invalidate()
                     raise
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, *CONNECT_ERRORS) as error:
             translated = translate(error)
             if translated is None:
                 raise
-            log.warning("database error", extra={"fields": {"reason": str(getattr(error, "orig", error))}})
+            log.warning("database error", extra={"fields": {"reason": describe(error)}})
             raise translated from error
         finally:
             self._gate.release()
@@ -167,7 +120,9 @@ class Database:
         It goes past the pooler where DATABASE_URL_UNPOOLED shows the way, and takes as long as it takes.
         """
         dsn = self._settings.unpooled_dsn
-        engine = self.engine if dsn.is_memory else _engine(dsn, self._settings, for_schema=True)
+        engine = (
+            self.engine if dsn.is_memory else _engine(dsn, self._settings, self._connector, for_schema=True)
+        )
         try:
             async with engine.begin() as connection:
                 if dsn.is_sqlite:
@@ -200,6 +155,8 @@ class Database:
                 revision = (await session.execute(_REVISION)).scalar_one_or_none()
         except ApiError as error:
             return type(error)
+        except SQLAlchemyError:  # no version table, or more than one version in it
+            return SchemaOutdated
         return None if revision == self.revision else SchemaOutdated
 
     async def close(self) -> None:
@@ -218,15 +175,21 @@ class Database:
             raise Overloaded
         self._queued += 1
         try:
-            async with asyncio.timeout(self._wait):
-                await self._gate.acquire()
-        except TimeoutError:
-            raise Overloaded from None
+            while not await self._admitted():
+                if not self._connector.waits:
+                    raise Overloaded
         finally:
             self._queued -= 1
 
+    async def _admitted(self) -> bool:
+        try:
+            async with asyncio.timeout(self._wait):
+                return await self._gate.acquire()
+        except TimeoutError:
+            return False
 
-def _engine(dsn: Dsn, settings: Settings, *, for_schema: bool = False) -> AsyncEngine:
+
+def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: bool = False) -> AsyncEngine:
     arguments = dict(dsn.connect_args)
     pool: dict[str, Any] = {}
     if for_schema:
@@ -235,9 +198,11 @@ def _engine(dsn: Dsn, settings: Settings, *, for_schema: bool = False) -> AsyncE
         size, recycle = settings.database_pool_size, settings.database_pool_recycle
         pool = {"pool_size": size, "max_overflow": 0, "pool_recycle": recycle}
     if not dsn.is_sqlite:
-        arguments["async_creator_fn"] = Connector(settings.database_connect_budget)
+        arguments["async_creator_fn"] = connector
         arguments["command_timeout"] = None if for_schema else settings.database_statement_timeout
-    engine = create_async_engine(dsn.url, connect_args=arguments, **pool)
+        if "prepared_statement_cache_size" not in arguments:
+            arguments["prepared_statement_name_func"] = _statement_names()
+    engine = create_async_engine(dsn.url, connect_args=arguments, hide_parameters=True, **pool)
     # models.UserId reads it there: the type of the users' ids is a matter of each engine.
     engine.dialect.user_id_type = settings.auth_user_id_type  # type: ignore[attr-defined] # ours
     if dsn.is_sqlite:
@@ -245,6 +210,16 @@ def _engine(dsn: Dsn, settings: Settings, *, for_schema: bool = False) -> AsyncE
     else:
         event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+def _statement_names() -> Callable[[], str]:
+    """Names that no other process gives to a prepared statement.
+
+    asyncpg counts in every process alike. Behind a pooler that knows nothing of prepared statements, a name
+    could then lead to a statement of another process with the same parameters: to its DELETE for our SELECT.
+    """
+    process, numbers = uuid4().hex, itertools.count()
+    return lambda: f"{process}_{next(numbers)}"
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

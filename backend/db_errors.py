@@ -9,7 +9,7 @@ import socket
 import ssl
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from backend.errors import (
@@ -18,6 +18,7 @@ from backend.errors import (
     DatabaseUnavailable,
     DatabaseWaking,
     Overloaded,
+    SchemaOutdated,
     UnknownUser,
 )
 
@@ -26,7 +27,7 @@ CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 # SQLSTATEs of a server that is starting, stopping, or out of connections: it will be back.
 _PASSING = frozenset({"57P01", "57P02", "57P03", "53300"})
 
-# Neon's proxy reports its own troubles as internal errors, passing and lasting ones alike; only the text
+# Neon's proxy reports its own troubles as internal errors, passing and unable ones alike; only the text
 # tells them apart (see the page "Connection errors" of Neon's manual). The passing ones:
 _NEON_PASSING = (
     "couldn't connect to compute node",
@@ -43,6 +44,16 @@ _NEON_LASTING = ("endpoint is disabled", "endpoint cannot be found", "quota")
 # SQLSTATE classes of a database that cannot do it now: connection, login, no such database, deadlock,
 # resources (disk full, too many connections), locks, operator intervention, system, internal (Neon).
 _UNAVAILABLE = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58", "XX"})
+# A prepared statement is missing, or there twice: a pooler in between hands connections on without them.
+_LOST_STATEMENTS = frozenset({"26000", "42P05"})
+_SQLITE_CANNOT = (
+    "database is locked",
+    "disk is full",
+    "disk I/O error",
+    "unable to open database file",
+    "file is not a database",
+    "disk image is malformed",
+)
 _READ_ONLY = "25006"
 _FOREIGN_KEY = "23503"
 
@@ -79,9 +90,12 @@ def never_ran(error: DBAPIError) -> bool:
     return "connection is closed" in text or "cached statement plan is invalid" in text
 
 
-def translate(error: SQLAlchemyError | OSError) -> ApiError | None:
-    """What to tell the client; None for an error that only a bug of ours can cause."""
-    if isinstance(error, OSError):
+def translate(error: Exception) -> ApiError | None:
+    """What to tell the client; None for an error that only a bug of ours can cause.
+
+    The driver's own errors, without SQLAlchemy's around them, come from setting up a new connection.
+    """
+    if isinstance(error, CONNECT_ERRORS):
         return DatabaseUnavailable()
     if isinstance(error, PoolTimeoutError):
         return Overloaded()
@@ -91,19 +105,30 @@ def translate(error: SQLAlchemyError | OSError) -> ApiError | None:
     # tasks.user_id leads to the user; no other foreign key can be broken from outside.
     if isinstance(error, IntegrityError) and (state == _FOREIGN_KEY or "FOREIGN KEY" in str(error.orig)):
         return UnknownUser()
+    if state == "42P01" or "no such table" in str(error.orig):
+        return SchemaOutdated()
     if state == _READ_ONLY or "readonly database" in str(error.orig):
         return DatabaseReadOnly()
     if state == "57P03":
         return DatabaseWaking()
-    if error.connection_invalidated or state[:2] in _UNAVAILABLE or _sqlite_is_busy(error):
+    unable = state[:2] in _UNAVAILABLE or state in _LOST_STATEMENTS
+    if error.connection_invalidated or unable or _sqlite_cannot(error):
         return DatabaseUnavailable()
     return None
 
 
-def _sqlstate(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
+def describe(error: Exception) -> str:
+    """What the log says of an error, with what to do where that is known."""
+    said = str(getattr(error, "orig", error)) or type(error).__name__
+    if _sqlstate(error) in _LOST_STATEMENTS:
+        said += " (a pooler in between knows no prepared statements: set DATABASE_PREPARED_STATEMENTS=false)"
+    return said
 
 
-def _sqlite_is_busy(error: DBAPIError) -> bool:
-    text = str(error.orig)
-    return "database is locked" in text or "disk is full" in text or "disk I/O error" in text
+def _sqlstate(error: Exception) -> str:
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+
+
+def _sqlite_cannot(error: DBAPIError) -> bool:
+    """Whether the file of a SQLite database is locked, full, broken, or none."""
+    return any(sign in str(error.orig) for sign in _SQLITE_CANNOT)

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from backend.errors import ApiError
 from backend.logs import request_id
@@ -29,6 +29,9 @@ def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
         said.setdefault(error.status, []).append(error.__doc__ or "")
     return {status: {"model": Problem, "description": "; or ".join(texts)} for status, texts in said.items()}
 
+
+# Not http.HTTPStatus' phrases: they change with Python's version.
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "content_too_large"}
 
 ALWAYS_DOCUMENTED: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "The body is larger than 1 MiB"},
@@ -59,8 +62,20 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # the body was not UTF-8, nested too deep or held a number too long
         return _invalid([{"loc": ["body"], "msg": "The body is not readable JSON", "type": "json_invalid"}])
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return _answer(error.status_code, error.detail, code, error.headers)
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    return _answer(error.status_code, error.detail, _CODES.get(error.status_code, "http_error"), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path can be asked with. Starlette's own Allow names the methods of one route only."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.router.routes
+        )
+    ]
 
 
 def _validation_error(request: Request, error: Exception) -> Response:

@@ -121,6 +121,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.error("cannot start: %s", error.detail if isinstance(error, ApiError) else error)
         await database.close()
         raise
+    except Exception:
+        log.exception("cannot start")
+        await database.close()
+        raise
     try:
         yield
     finally:

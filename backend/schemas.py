@@ -1,5 +1,6 @@
 """The wire: what clients send, what they read, and every limit on it."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -28,12 +29,15 @@ def _storable(value: str) -> str:
     return value
 
 
-def _id_in_range(value: object) -> object:
+def _short(value: object) -> object:
+    """Spare pydantic a number that it refuses for its length alone."""
+    too_long = isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{40,}", value)
+    return "0" if too_long else value
+
+
+def _in_range(value: int) -> int:
     """An id that no column can hold is one that no row has: 0 stands for all of them."""
-    digits = value.removeprefix("-") if isinstance(value, str) else ""
-    if digits.isascii() and digits.isdigit() and (len(digits) > len(str(ID_MAX)) or int(digits) > ID_MAX):
-        return 0
-    return value
+    return value if 0 < value <= ID_MAX else 0
 
 
 Title = Annotated[
@@ -42,7 +46,7 @@ Title = Annotated[
     AfterValidator(_storable),
 ]
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_MAX), AfterValidator(_storable)]
-TaskId = Annotated[int, BeforeValidator(_id_in_range)]
+TaskId = Annotated[int, BeforeValidator(_short), AfterValidator(_in_range)]
 
 
 class TaskCreate(BaseModel):

@@ -1,7 +1,7 @@
 """The caller's tasks. The same router is served under /api/tasks and /api/{user_id}/tasks."""
 
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -32,7 +32,7 @@ async def list_tasks(
     page = await crud.list_tasks(session, user.id, query, after)
     if page.end is not None:
         parameters = dict(request.query_params) | {"cursor": cursors.encode(page.end, *this_list)}
-        response.headers["Link"] = f'<{request.scope["path"]}?{urlencode(parameters)}>; rel="next"'
+        response.headers["Link"] = f'<{quote(request.scope["path"])}?{urlencode(parameters)}>; rel="next"'
     return page.tasks
 
 
@@ -42,7 +42,7 @@ async def create_task(
 ) -> TaskPublic:
     """Create a task of the caller's. `Location` is its address."""
     created = await crud.create_task(session, user.id, task)
-    response.headers["Location"] = f"{request.scope['path']}/{created.id}"
+    response.headers["Location"] = f"{quote(request.scope['path'])}/{created.id}"
     return created
 
 

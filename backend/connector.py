@@ -1,0 +1,105 @@
+"""Opens connections to PostgreSQL, and waits for a database that is waking up."""
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from backend.db_errors import CONNECT_ERRORS, describe, is_passing
+from backend.errors import DatabaseUnavailable, DatabaseWaking
+
+log = logging.getLogger(__name__)
+
+ATTEMPT_TIMEOUT = 5.0  # seconds for one connection, its TLS and login
+BACKOFF_FIRST, BACKOFF_MAX = 0.1, 2.0  # seconds between two attempts
+OUTAGE_OVER = 5.0  # seconds after which a failure no longer counts as the same outage
+GOODBYE_TIMEOUT = 1.0  # seconds for ending a statement and a connection politely
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no types
+    """A connection that ends soon on a silent network too.
+
+    asyncpg's own close() first waits for the statement that it cancels, and heeds no timeout in that.
+    """
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
+        with suppress(TimeoutError):  # asyncpg has cut the connection then
+            async with asyncio.timeout(GOODBYE_TIMEOUT):
+                await super().close(timeout=timeout)
+
+
+class Connector:
+    """Opens connections, and waits for a database that is waking up.
+
+    What is passing is tried again with exponential back-off and jitter. `budget` seconds are counted from the
+    beginning of an outage, not anew for each request: once it is spent, there is one attempt at a time, and
+    who comes meanwhile fails at once.
+    """
+
+    def __init__(self, budget: float) -> None:
+        self._budget = budget
+        self._deadline = self._last_failure = float("-inf")  # of the latest outage
+        self._connecting = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody connects, and may go on trying."""
+        return self._connecting > 0 and not self._spent
+
+    @property
+    def _spent(self) -> bool:
+        now = time.monotonic()
+        return now > self._deadline and not self._is_over(now)
+
+    async def __call__(self, *args: Any, **options: Any) -> asyncpg.Connection:
+        """Connect with asyncpg's arguments.
+
+        Raises:
+            DatabaseWaking: it was not there within the budget.
+            DatabaseUnavailable: it refuses, and trying again would not help.
+        """
+        if self._connecting and self._spent:
+            raise DatabaseWaking
+        self._connecting += 1
+        try:
+            return await self._connect(*args, **options)
+        finally:
+            self._connecting -= 1
+
+    async def _connect(self, *args: Any, **options: Any) -> asyncpg.Connection:
+        options = {"timeout": ATTEMPT_TIMEOUT, "connection_class": Connection, **options}
+        backoff = BACKOFF_FIRST
+        while True:
+            began = time.monotonic()
+            try:
+                connection = await asyncpg.connect(*args, **options)
+            except CONNECT_ERRORS as error:
+                reason = describe(error)
+                if not is_passing(error):
+                    log.error("the database refuses the connection", extra={"fields": {"reason": reason}})
+                    raise DatabaseUnavailable from error
+                pause = backoff * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+                left = self._failed(began) - pause
+                if left < 0:
+                    log.warning("the database cannot be reached", extra={"fields": {"reason": reason}})
+                    raise DatabaseWaking from error
+                await asyncio.sleep(pause)
+                backoff = min(backoff * 2, BACKOFF_MAX)
+                options["timeout"] = min(options["timeout"], max(left, ATTEMPT_TIMEOUT / 5))
+            else:
+                self._last_failure = float("-inf")
+                return connection
+
+    def _failed(self, began: float) -> float:
+        """Note that an attempt failed; return how many seconds are left for others."""
+        if self._is_over(began):
+            self._deadline = began + self._budget
+        self._last_failure = time.monotonic()
+        return self._deadline - self._last_failure
+
+    def _is_over(self, now: float) -> bool:
+        return now - self._last_failure > OUTAGE_OVER + ATTEMPT_TIMEOUT

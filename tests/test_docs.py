@@ -1,0 +1,116 @@
+"""What is written about the service is true of it."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from backend import __version__
+from backend.config import Settings
+from backend.main import create_app
+from tests.conftest import settings_for
+
+CHECKOUT = Path(__file__).parent.parent
+README = CHECKOUT / "README.md"
+EXAMPLE = CHECKOUT / ".env.example"
+MAKEFILE = CHECKOUT / "Makefile"
+
+VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
+
+# What the example has to fill in for `make run` to work at once.
+FILLED_IN = {"database_url", "better_auth_secret"}
+
+
+@pytest.fixture
+def unstarted() -> FastAPI:
+    """The application, for what it says of itself."""
+    return create_app(settings_for("sqlite://"))
+
+
+def operations(app: FastAPI) -> list[str]:
+    """Every operation of the OpenAPI document: the method and the path, without the user that it may name."""
+    document: dict[str, dict[str, Any]] = app.openapi()["paths"]
+    return sorted(
+        {
+            f"{method.upper()} {path.replace('/api/{user_id}/', '/api/')}"
+            for path, item in document.items()
+            for method in item
+        }
+    )
+
+
+def targets() -> set[str]:
+    """The Makefile's targets that are for people: those with a `##` comment."""
+    return set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE.read_text(), re.MULTILINE))
+
+
+def test_every_setting_is_in_the_example() -> None:
+    """.env.example has each setting once, and no variable that the service does not know."""
+    names = [match[1] for match in map(VARIABLE.fullmatch, EXAMPLE.read_text().splitlines()) if match]
+    assert sorted(names) == sorted(name.upper() for name in Settings.model_fields)
+
+
+def test_every_line_of_the_example_is_explained() -> None:
+    """Above each variable of .env.example a comment says what it is; there is nothing else in the file."""
+    lines = EXAMPLE.read_text().splitlines()
+    for above, line in zip(["", *lines], lines, strict=False):
+        if line and not line.startswith("# "):
+            assert VARIABLE.fullmatch(line), line
+            assert above.startswith("# "), f"say above {line} what it is"
+
+
+def test_the_examples_values_are_the_defaults() -> None:
+    """Taking a line out of .env.example's copy changes nothing, but for what has no good default."""
+    example = Settings(_env_file=EXAMPLE)
+    for name, field in Settings.model_fields.items():
+        if name not in FILLED_IN:
+            assert getattr(example, name) == field.default, name
+
+
+def test_the_example_works_as_it_is() -> None:
+    """A copy of it serves from a SQLite file, in a folder that is there."""
+    dsn = Settings(_env_file=EXAMPLE).dsn
+    assert dsn.is_sqlite
+    assert not dsn.is_memory
+    assert Path(dsn.url.database or "").parent == Path()
+
+
+def test_every_operation_is_in_the_readme(unstarted: FastAPI) -> None:
+    """The README's table has each method and path, and none that is not served."""
+    cells = [line for line in README.read_text().splitlines() if line.startswith("| `")]
+    named = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /\S*)`", "\n".join(cells))
+    assert sorted(named) == operations(unstarted)
+
+
+def test_the_other_prefix_is_in_the_readme(unstarted: FastAPI) -> None:
+    """It says that the tasks are under the user's own path too, and they are."""
+    assert "`/api/{user_id}/tasks`" in README.read_text()
+    assert "/api/{user_id}/tasks" in unstarted.openapi()["paths"]
+
+
+def test_every_make_target_is_in_the_readme() -> None:
+    """The README names each command, and none that make does not know."""
+    named = set(re.findall(r"\bmake (?:-s )?([a-z-]+)\b", README.read_text()))
+    known = set(re.findall(r"^([a-z-]+):", MAKEFILE.read_text(), re.MULTILINE))
+    assert named - known == set()
+    assert targets() - named == {"help"}  # which is `make` alone
+
+
+def test_make_prints_every_target() -> None:
+    """`make` alone is help: each target with what it does."""
+    for command in (["make"], ["make", "-s", "help"]):
+        printed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+        lines = [line.split(maxsplit=2) for line in printed.stdout.splitlines()]
+        assert {line[1] for line in lines} == targets()
+        assert all(line[0] == "make" and line[2] for line in lines)
+        assert printed.stderr == ""
+
+
+def test_the_version_is_one(unstarted: FastAPI) -> None:
+    """The package, the project and the OpenAPI document name the same version."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__ == unstarted.version

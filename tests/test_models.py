@@ -1,0 +1,196 @@
+"""The tables as both databases have them, seen from beside the service."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from backend.models import schema, tasks, users
+from tests.conftest import add_user
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+async def connection(app: FastAPI) -> AsyncIterator[AsyncConnection]:
+    """A connection of the test's own to the database of a started service, with a user `alice`."""
+    await add_user(app, "alice")
+    engine: AsyncEngine = app.state.database.engine
+    own = engine.execution_options(of_the_test=True, isolation_level="AUTOCOMMIT")
+    async with own.connect() as connection:
+        yield connection
+
+
+async def rows(connection: AsyncConnection, statement: str, **parameters: Any) -> Sequence[Any]:
+    """What a statement returns."""
+    return (await connection.execute(text(statement), parameters)).all()
+
+
+async def insert(connection: AsyncConnection, **values: Any) -> None:
+    """Insert a task with these columns and no others."""
+    names = ", ".join(values)
+    places = ", ".join(f":{name}" for name in values)
+    await connection.execute(text(f"INSERT INTO tasks ({names}) VALUES ({places})"), values)
+
+
+async def test_every_constraint_has_its_name(connection: AsyncConnection) -> None:
+    """Errors are told apart and migrations find their way by names, which are PostgreSQL's own."""
+    tasks_key = None if connection.dialect.name == "sqlite" else "tasks_pkey"  # AUTOINCREMENT's has no name
+
+    def names(sync: Connection) -> set[str | None]:
+        inspector = inspect(sync)
+        found: set[str | None] = set()
+        for table in ("user", "tasks"):
+            found.add(inspector.get_pk_constraint(table)["name"])
+            found |= {key["name"] for key in inspector.get_foreign_keys(table)}
+            found |= {key["name"] for key in inspector.get_unique_constraints(table)}
+            found |= {check["name"] for check in inspector.get_check_constraints(table)}
+        return found
+
+    assert await connection.run_sync(names) == {
+        "user_pkey",
+        "user_email_key",
+        tasks_key,
+        "tasks_user_id_fkey",
+        "tasks_title_check",
+        "tasks_description_check",
+    }
+
+
+async def test_the_lists_have_their_indexes(connection: AsyncConnection) -> None:
+    """Newest first, and by status newest first: each list is read in order from one index of its own."""
+    if connection.dialect.name == "sqlite":
+        statement = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'tasks'"
+    else:
+        statement = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'tasks'"
+    indexes = {name: definition.partition("(")[2] for name, definition in await rows(connection, statement)}
+    assert indexes["tasks_newest_idx"] == "user_id, created_at DESC, id DESC)"
+    assert indexes["tasks_status_idx"] == "user_id, completed, created_at DESC, id DESC)"
+
+
+async def test_a_users_tasks_go_with_the_user(app: FastAPI, connection: AsyncConnection) -> None:
+    """Better Auth deletes a user without asking us: the tasks go too, and nobody else's."""
+    await add_user(app, "bob")
+    for user_id in ("alice", "alice", "bob"):
+        await insert(connection, user_id=user_id, title="a")
+    await connection.execute(text("""DELETE FROM "user" WHERE id = 'alice'"""))
+    assert await rows(connection, "SELECT user_id FROM tasks") == [("bob",)]
+
+
+BAD_ROWS: list[tuple[dict[str, Any], str]] = [
+    ({"title": ""}, "tasks_title_check"),
+    ({"title": "x" * 201}, "tasks_title_check|too long"),  # PostgreSQL's varchar is faster than the check
+    ({"title": None}, "title"),
+    ({"description": "x" * 1001}, "tasks_description_check"),
+    ({"completed": None}, "completed"),
+    ({"created_at": None}, "created_at"),
+    ({"updated_at": None}, "updated_at"),
+    ({"user_id": None}, "user_id"),
+    ({"user_id": "mallory"}, "tasks_user_id_fkey|FOREIGN KEY"),
+]
+
+
+async def test_bad_rows_are_refused(connection: AsyncConnection) -> None:
+    """Whoever writes past the service is held to the same limits, each by the constraint that is for it."""
+    for values, reason in BAD_ROWS:
+        with pytest.raises(DBAPIError) as refused:
+            await insert(connection, **{"user_id": "alice", "title": "a"} | values)
+        assert re.search(reason, str(refused.value.orig)), values
+    assert await rows(connection, "SELECT 1 FROM tasks") == []
+
+
+async def test_the_limits_are_taken_to_the_last_character(connection: AsyncConnection) -> None:
+    """What is just within the limits is stored whole, counted in characters."""
+    await insert(connection, user_id="alice", title="é" * 200, description="漢" * 1000)
+    await insert(connection, user_id="alice", title="🧀", description="")
+    stored = await rows(connection, "SELECT length(title), length(description) FROM tasks ORDER BY id")
+    assert stored == [(200, 1000), (1, 0)]
+
+
+async def test_the_database_fills_in_the_rest(connection: AsyncConnection) -> None:
+    """A new row is open, and made and changed now: in UTC, by a clock finer than a second."""
+    before = datetime.now(UTC) - timedelta(milliseconds=1)  # SQLite's clock counts them
+    for _ in range(3):
+        await insert(connection, user_id="alice", title="a")
+    after = datetime.now(UTC)
+    made = (await connection.execute(select(tasks).order_by(tasks.c.id))).all()
+    for row in made:
+        assert (row.completed, row.description) == (False, None)
+        assert row.created_at == row.updated_at
+        assert before <= row.created_at <= after
+        assert row.created_at.utcoffset() == timedelta(0)
+    assert any(row.created_at.microsecond for row in made)
+
+
+@on_sqlite
+async def test_default_times_compare_with_written_ones(connection: AsyncConnection) -> None:
+    """SQLite compares times as text: the default has the same form as a time that the service binds."""
+    await insert(connection, user_id="alice", title="a")
+    [row] = (await connection.execute(select(tasks))).all()
+    values = {"user_id": "alice", "title": "b", "created_at": row.created_at}
+    await connection.execute(tasks.insert().values(values))
+    forms = await rows(connection, "SELECT DISTINCT created_at FROM tasks")
+    assert len(forms) == 1, forms
+
+
+# What Better Auth's own migration makes, word for word.
+BETTER_AUTHS_USER = """create table "user" ("id" text not null primary key, "name" text not null,
+"email" text not null unique, "emailVerified" boolean not null, "image" text,
+"createdAt" timestamptz default CURRENT_TIMESTAMP not null,
+"updatedAt" timestamptz default CURRENT_TIMESTAMP not null)"""
+
+
+@on_postgresql
+async def test_the_user_table_is_better_auths(connection: AsyncConnection) -> None:
+    """Column for column and constraint for constraint, so that either side may make it first."""
+    await connection.execute(text("CREATE SCHEMA better_auth"))
+    await connection.execute(text("SET search_path TO better_auth"))
+    await connection.execute(text(BETTER_AUTHS_USER))
+    await connection.execute(text("RESET search_path"))
+    columns = """SELECT column_name, data_type, column_default, is_nullable, is_identity, collation_name,
+                        character_maximum_length, datetime_precision
+                 FROM information_schema.columns WHERE table_name = 'user' AND table_schema = :schema
+                 ORDER BY ordinal_position"""
+    constraints = """SELECT conname, pg_get_constraintdef(pg_constraint.oid)
+                     FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace
+                     WHERE conrelid IN ('public.user'::regclass, 'better_auth.user'::regclass)
+                       AND nspname = :schema ORDER BY conname"""
+    for statement in (columns, constraints):
+        ours = await rows(connection, statement, schema="public")
+        theirs = await rows(connection, statement, schema="better_auth")
+        assert theirs
+        assert ours == theirs
+
+
+@on_sqlite
+async def test_the_user_table_has_better_auths_columns(connection: AsyncConnection) -> None:
+    """On SQLite too the names are Better Auth's, and so is which of them may be empty."""
+    columns = await rows(connection, "SELECT name, \"notnull\" FROM pragma_table_info('user')")
+    assert columns == [
+        ("id", 1),
+        ("name", 1),
+        ("email", 1),
+        ("emailVerified", 1),
+        ("image", 0),
+        ("createdAt", 1),
+        ("updatedAt", 1),
+    ]
+
+
+@pytest.mark.parametrize("name", ["user", "users", "neon_auth.user"])
+@pytest.mark.parametrize("kind", ["text", "uuid", "integer"])
+def test_the_user_table_may_have_another_name(name: str, kind: str) -> None:
+    """Only the user table and what leads to it follow the settings; the models stay as they are."""
+    tables = schema(name, kind).tables
+    assert set(tables) == {name, "tasks"}
+    [key] = tables["tasks"].c.user_id.foreign_keys
+    assert (key.column, key.ondelete) == (tables[name].c.id, "CASCADE")
+    [original] = tasks.c.user_id.foreign_keys
+    assert original.column is users.c.id

@@ -1,0 +1,167 @@
+"""The OpenAPI document, which frontends generate their clients from."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from fastapi import FastAPI
+
+from tests.conftest import Client
+
+# The document is the same on every database.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+# The operations that need no token.
+SYSTEM = {"root", "health", "ready"}
+
+
+class Operation(NamedTuple):
+    """One operation of the document."""
+
+    id: str
+    method: str
+    path: str
+    spec: dict[str, Any]
+
+    @property
+    def parameters(self) -> set[str]:
+        """The names of the parameters in its path."""
+        return set(re.findall(r"{(\w+)}", self.path))
+
+
+def operations(app: FastAPI) -> list[Operation]:
+    """Every operation that the application documents."""
+    return [
+        Operation(spec["operationId"], method.upper(), path, spec)
+        for path, methods in app.openapi()["paths"].items()
+        for method, spec in methods.items()
+    ]
+
+
+def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
+    """Generated clients call their functions by these names: each stands for one operation, and stays."""
+    assert [(operation.id, operation.method, operation.path) for operation in operations(app)] == [
+        ("root", "GET", "/"),
+        ("health", "GET", "/health"),
+        ("ready", "GET", "/ready"),
+        ("list_tasks", "GET", "/api/tasks"),
+        ("create_task", "POST", "/api/tasks"),
+        ("get_task", "GET", "/api/tasks/{task_id}"),
+        ("update_task", "PATCH", "/api/tasks/{task_id}"),
+        ("put_task", "PUT", "/api/tasks/{task_id}"),
+        ("delete_task", "DELETE", "/api/tasks/{task_id}"),
+        ("complete_task", "PATCH", "/api/tasks/{task_id}/complete"),
+        ("list_tasks_of_user", "GET", "/api/{user_id}/tasks"),
+        ("create_task_of_user", "POST", "/api/{user_id}/tasks"),
+        ("get_task_of_user", "GET", "/api/{user_id}/tasks/{task_id}"),
+        ("update_task_of_user", "PATCH", "/api/{user_id}/tasks/{task_id}"),
+        ("put_task_of_user", "PUT", "/api/{user_id}/tasks/{task_id}"),
+        ("delete_task_of_user", "DELETE", "/api/{user_id}/tasks/{task_id}"),
+        ("complete_task_of_user", "PATCH", "/api/{user_id}/tasks/{task_id}/complete"),
+    ]
+    ids = [operation.id for operation in operations(app)]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_operation_says_what_it_does(app: FastAPI) -> None:
+    """Each has a short summary, a sentence and the noun it belongs to."""
+    for operation in operations(app):
+        summary = operation.spec.get("summary", "")
+        made_of_name = operation.id.removesuffix("_of_user").replace("_", " ").title()
+        assert 3 <= len(summary) <= 40, f"{operation.id}: give the route a summary="
+        assert summary != made_of_name, f"{operation.id}: give the route a summary= of your own"
+        assert operation.spec.get("description"), f"{operation.id}: give the endpoint a docstring"
+        assert len(operation.spec.get("tags", ())) == 1, f"{operation.id}: its router needs one tag"
+
+
+def test_every_operation_documents_its_answers(app: FastAPI) -> None:
+    """What can be answered is in the document: the success and each error, in the shape that it has."""
+    for operation in operations(app):
+        responses = operation.spec["responses"]
+        errors = {status for status in responses if status[0] in "45"}
+        # A 403 is another user's path, and on all of them another site's request with a session cookie.
+        expected = {"401", "403", "413", "422", "503"}
+        expected |= {"404"} if "task_id" in operation.parameters else set()
+        if operation.id in SYSTEM:
+            expected = {"503"} if operation.id == "ready" else set()
+        assert errors == expected, f"{operation.id}: name its errors in responses=documented(…)"
+        for status, response in responses.items():
+            assert response["description"], f"{operation.id}: {status} has no description"
+            content = response.get("content", {})
+            if status == "204":
+                assert content == {}, f"{operation.id}: a 204 has no body"
+                continue
+            assert content.keys() == {"application/json"}, f"{operation.id}: {status} is JSON"
+            if status in errors:
+                shape = "ValidationProblem" if status == "422" else "Problem"
+                schema = content["application/json"]["schema"]
+                assert schema == {"$ref": f"#/components/schemas/{shape}"}, f"{operation.id}: {status}"
+
+
+def test_successes_are_documented_as_they_are(app: FastAPI) -> None:
+    """A list is an array of tasks, a new task is a 201, a deleted one a 204, all else a task."""
+    task = {"$ref": "#/components/schemas/TaskPublic"}
+    for operation in operations(app):
+        if operation.id in SYSTEM:
+            continue
+        successes = {status for status in operation.spec["responses"] if status[0] == "2"}
+        noun = operation.id.removesuffix("_of_user")
+        status = {"create_task": "201", "delete_task": "204"}.get(noun, "200")
+        assert successes == {status}, operation.id
+        if status != "204":
+            schema = operation.spec["responses"][status]["content"]["application/json"]["schema"]
+            assert (schema["items"] if noun == "list_tasks" else schema) == task, operation.id
+
+
+def test_bearer_tokens_are_declared(app: FastAPI) -> None:
+    """All but the system's operations ask for the one bearer scheme, so that clients and Swagger send it."""
+    schemes = app.openapi()["components"]["securitySchemes"]
+    [(name, scheme)] = schemes.items()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for operation in operations(app):
+        security = operation.spec.get("security")
+        assert security == (None if operation.id in SYSTEM else [{name: []}]), (
+            f"{operation.id}: depend on CurrentUserDep"
+        )
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from (ref for ref in (value.get("$ref"),) if isinstance(ref, str))
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _references(part)
+
+
+async def test_the_document_is_served_and_sound(app: FastAPI, client: Client) -> None:
+    """/openapi.json is OpenAPI 3.1: every reference leads somewhere, every parameter is declared."""
+    response = await client.get("/openapi.json")
+    assert response.headers["content-type"] == "application/json"
+    document = response.json()
+    assert document == app.openapi()
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+    for reference in _references(document):
+        root, *parts = reference.split("/")
+        target: Any = document if root == "#" else {}
+        for part in parts:
+            target = target.get(part)
+        assert target, f"{reference} leads nowhere"
+    for operation in operations(app):
+        declared = {
+            parameter["name"]
+            for parameter in operation.spec.get("parameters", ())
+            if parameter["in"] == "path" and parameter["required"]
+        }
+        assert declared == operation.parameters, operation.id
+
+
+async def test_the_docs_are_a_page(client: Client) -> None:
+    """/docs answers the HTML page that shows the document."""
+    response = await client.get("/docs")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert "/openapi.json" in response.text

@@ -1,0 +1,141 @@
+"""The service as a process: it starts, stops and crashes without losing what it acknowledged."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+
+import httpx
+import pytest
+
+from tests.conftest import Databases, token_for
+from tests.server import TIMEOUT, Server, sign_up
+
+ALICE = {"Authorization": f"Bearer {token_for('alice')}"}
+WRITERS = 20
+ENOUGH = 100  # acknowledged tasks before the crash
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server, not yet started."""
+    async with Server(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    """A database of each kind that outlives a process: SQLite's is a file."""
+    return "sqlite:///tasks.db" if database_url == "sqlite://" else database_url
+
+
+def client_of(address: str) -> httpx.AsyncClient:
+    """Alice's."""
+    return httpx.AsyncClient(base_url=address, headers=ALICE, timeout=TIMEOUT, trust_env=False)
+
+
+async def titles(client: httpx.AsyncClient) -> set[str]:
+    """Those of all of Alice's tasks."""
+    response = await client.get("/api/tasks")
+    assert response.status_code == 200, response.text
+    return {task["title"] for task in response.json()}
+
+
+async def refuses_connections(address: str) -> None:
+    """Return once nothing listens there any more."""
+    host, port = httpx.URL(address).host, httpx.URL(address).port
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await asyncio.sleep(0.01)
+
+
+async def test_a_stop_lets_running_requests_finish(server: Server) -> None:
+    """SIGTERM while a request's body is on its way: nobody new is let in, the request is answered, exit 0."""
+    address = await server.start({"DATABASE_URL": "sqlite:///tasks.db"})
+    await sign_up("sqlite:///tasks.db", "alice")
+    body = b'{"title": "just in time"}'
+    host, port = httpx.URL(address).host, httpx.URL(address).port
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(
+        b"POST /api/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+        b"Authorization: %b\r\nContent-Length: %d\r\n\r\n" % (ALICE["Authorization"].encode(), len(body))
+    )
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")  # the service asks for the body
+    server.signal(SIGTERM)
+    async with asyncio.timeout(TIMEOUT):
+        await refuses_connections(address)
+    writer.write(body)
+    assert (await reader.read()).startswith(b"HTTP/1.1 201 ")
+    writer.close()
+    status = await server.terminate()
+    async with client_of(await server.start({"DATABASE_URL": "sqlite:///tasks.db"})) as client:
+        assert await titles(client) == {"just in time"}
+    assert status == 0, server.stderr
+    assert "Traceback" not in server.stderr
+
+
+async def test_ctrl_c_is_a_stop_too(server: Server) -> None:
+    """SIGINT ends an idle server as quietly as SIGTERM."""
+    await server.start({"DATABASE_URL": "sqlite:///tasks.db"})
+    status = await server.terminate(SIGINT)
+    assert "Traceback" not in server.stderr
+    assert status == 0
+
+
+async def test_what_was_acknowledged_survives_a_crash(server: Server, url: str) -> None:
+    """After kill -9 while 20 clients write, and a restart, each task whose 201 was read is there."""
+    client = client_of(await server.start({"DATABASE_URL": url}))
+    await sign_up(url, "alice")
+    acknowledged: set[str] = set()
+    enough = asyncio.Event()
+
+    async def write(name: str) -> None:
+        for number in range(100_000):
+            title = f"{name} {number}"
+            try:
+                response = await client.post("/api/tasks", json={"title": title})
+            except httpx.TransportError:
+                return
+            assert response.status_code == 201, response.text
+            acknowledged.add(title)
+            if len(acknowledged) >= ENOUGH:
+                enough.set()
+
+    async with asyncio.timeout(TIMEOUT), client:
+        writers = [asyncio.create_task(write(f"writer {number}")) for number in range(WRITERS)]
+        await enough.wait()
+        await server.kill()
+        await asyncio.gather(*writers)
+    async with client_of(await server.start({"DATABASE_URL": url})) as client:
+        stored = await titles(client)
+        assert acknowledged - stored == set()
+        assert len(stored - acknowledged) <= WRITERS  # each may have had one on its way
+        assert (await client.post("/api/tasks", json={"title": "after"})).status_code == 201
+
+
+async def test_the_start_line_says_where_things_are(server: Server, databases: Databases) -> None:
+    """One line on stdout has the address, the database without its password, and how to get a token."""
+    plain = await databases.create()
+    try:
+        address = await server.start({"DATABASE_URL": plain.replace("postgres@", "postgres:hunter2@")})
+        async with client_of(address) as client:
+            assert (await client.get("/ready")).status_code == 200
+        assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", address)
+        await server.kill()
+        [line] = server.stdout.splitlines()
+        for said in (address, plain.rpartition("@")[2], "make token"):
+            assert said in line
+        assert "hunter2" not in server.stdout + server.stderr
+    finally:
+        await databases.drop(plain)
+
+
+async def test_a_server_that_does_not_start_says_why(server: Server) -> None:
+    """The helper's error has the process's last words."""
+    with pytest.raises(RuntimeError, match="configuration error: PORT"):
+        await server.start({"DATABASE_URL": "sqlite:///tasks.db", "PORT": "http"})
