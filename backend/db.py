@@ -163,6 +163,7 @@ class Database:
         """Close every connection."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._connector.close()
                 await self.engine.dispose()
         except TimeoutError:
             log.warning("the database did not answer a goodbye")

@@ -331,9 +331,9 @@ def signatures() -> Iterator[tuple[str, str]]:
         ("zero with a sign", 1 << 255),
         ("beyond the field", 2**255 - 1),
     ):
-        for s in (0, scalar, order):
-            forged = encoded.to_bytes(32, "little") + s.to_bytes(32, "little")
-            yield f"EdDSA with R {name} and S {s % 97}", f"{body}.{b64(forged)}"
+        for what, other in (("zero", 0), ("the right one", scalar), ("the order", order)):
+            forged = encoded.to_bytes(32, "little") + other.to_bytes(32, "little")
+            yield f"EdDSA with R {name} and S {what}", f"{body}.{b64(forged)}"
 
     body, _, signature = ES256.token(CLAIMS).rpartition(".")
     r, s = (int.from_bytes(part, "big") for part in (_decode(signature)[:32], _decode(signature)[32:]))

@@ -139,10 +139,11 @@ class BetterAuth:
             self._process.kill()
             await self._process.wait()
 
-    async def restart(self) -> None:
-        """The same server on the same port, over the same database."""
+    async def restart(self, alg: Algorithm | None = None) -> None:
+        """The same server on the same port and database; with `alg`, its next new key is of that kind."""
         await self.stop()
         self._environment["PORT"] = str(urlsplit(self.url).port)
+        self._environment["JWT_ALG"] = alg or self._environment["JWT_ALG"]
         await self._launch()
 
     @property
@@ -168,10 +169,10 @@ class BetterAuth:
         return await self._client.request(method, self.url + path, json=body, headers=headers)
 
     async def _get(self, path: str, session: Session | None = None) -> Any:
-        return (await self.request("GET", path, session)).raise_for_status().json()
+        return _checked(await self.request("GET", path, session)).json()
 
     async def _post(self, path: str, session: Session | None = None, **body: str) -> Response:
-        return (await self.request("POST", path, session, body)).raise_for_status()
+        return _checked(await self.request("POST", path, session, body))
 
     async def sign_up(self, email: str, password: str, name: str) -> Session:
         return _opened(await self._post("/api/auth/sign-up/email", email=email, password=password, name=name))
@@ -204,6 +205,12 @@ class BetterAuth:
     async def rotate(self, *, forget: bool = False) -> None:
         """Retire the keys, published for their grace or forgotten: the next token makes a new one."""
         await self._post("/__forget-keys" if forget else "/__retire-keys")
+
+
+def _checked(response: Response) -> Response:
+    if not response.is_success:
+        raise RuntimeError(f"{response.request.url.path} answered {response.status_code}: {response.text}")
+    return response
 
 
 def _opened(response: Response) -> Session:

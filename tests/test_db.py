@@ -1,0 +1,514 @@
+"""The database's sessions: who gets one, what becomes of errors, and how the tables come to be."""
+
+import asyncio
+import sqlite3
+import sys
+import threading
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend import db
+from backend.db import Database
+from backend.errors import (
+    ApiError,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    DatabaseWaking,
+    Overloaded,
+    SchemaOutdated,
+    Unavailable,
+)
+from backend.migrate import prepare
+from tests.conftest import Databases, Statements, settings_for
+from tests.postgres import free_port
+from tests.server import TIMEOUT, environment
+
+FILE = "sqlite:///tasks.db"
+AT_ONCE = 0.02  # seconds to wait in line, for those who will be turned away
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: Any) -> AsyncIterator[Database]:
+    """A database object, closed in the end."""
+    database = Database(settings_for(url, **settings))
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def run(database: Database, statement: str) -> Any:
+    """The first value that a statement of the service's returns, if it returns any."""
+    async with database.session() as session:
+        result: Any = await session.execute(text(statement))
+        return result.scalar() if result.returns_rows else None
+
+
+async def settle() -> None:
+    """Let every task go on until it waits for something."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+# ---- Who gets a session. No connection is opened for these: the gate stands before the pool.
+
+
+async def free_places(database: Database) -> int:
+    """How many sessions are to be had now."""
+    async with asyncio.timeout(TIMEOUT), AsyncExitStack() as stack:
+        for number in range(100):
+            try:
+                await stack.enter_async_context(database.session())
+            except Overloaded:
+                return number
+    raise AssertionError("there is no limit")
+
+
+async def test_no_more_sessions_than_connections() -> None:
+    """`database_pool_size` sessions are open at once; in memory SQLite has one connection for all."""
+    async with opened(FILE, database_pool_size=3, database_pool_wait=AT_ONCE) as database:
+        assert await free_places(database) == 3
+        assert await free_places(database) == 3  # and they were all given back
+    async with opened("sqlite://", database_pool_size=3, database_pool_wait=AT_ONCE) as database:
+        assert await free_places(database) == 1
+
+
+async def test_sessions_are_given_in_the_order_of_arrival() -> None:
+    """Nobody overtakes, not even who asks in the moment that a place comes free."""
+    order: list[str] = []
+
+    async def arrive(name: str) -> None:
+        async with database.session():
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with opened(FILE, database_pool_size=1) as database, asyncio.timeout(TIMEOUT):
+        async with database.session():
+            waiting = [asyncio.create_task(arrive(name)) for name in "abcdef"]
+            await settle()
+        await arrive("late")
+        await asyncio.gather(*waiting)
+    assert order == [*"abcdef", "late"]
+
+
+async def test_waiting_in_line_has_an_end() -> None:
+    """After `database_pool_wait` seconds it is Overloaded, and who has left the line takes no place later."""
+    async with opened(FILE, database_pool_size=2, database_pool_wait=AT_ONCE) as database:
+        async with database.session(), database.session(), asyncio.timeout(TIMEOUT):
+            late = await asyncio.gather(
+                *(run(database, "SELECT 1") for _ in range(5)), return_exceptions=True
+            )
+            assert [type(error) for error in late] == [Overloaded] * 5
+        assert await free_places(database) == 2
+
+
+async def test_the_line_has_a_length() -> None:
+    """Behind `database_queue_size` others nobody waits at all; once they are served there is room again."""
+    async with (
+        opened(FILE, database_pool_size=1, database_pool_wait=60, database_queue_size=2) as database,
+        asyncio.timeout(TIMEOUT),
+    ):
+        for _ in range(2):
+            async with database.session():
+                waiting = [asyncio.create_task(run(database, "SELECT 1")) for _ in range(2)]
+                await settle()
+                with pytest.raises(Overloaded):
+                    await run(database, "SELECT 1")
+            assert await asyncio.gather(*waiting) == [1, 1]
+
+
+async def test_a_place_is_given_back_whatever_happens() -> None:
+    """An error in a session, a cancelled session and a cancelled wait cost no place."""
+    inside = asyncio.Event()
+
+    async def stay() -> None:
+        async with database.session():
+            inside.set()
+            await asyncio.Event().wait()
+
+    async with (
+        opened(FILE, database_pool_size=1, database_pool_wait=AT_ONCE) as database,
+        asyncio.timeout(TIMEOUT),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            async with database.session():
+                _ = 1 / 0
+        staying = asyncio.create_task(stay())
+        await inside.wait()
+        waiting = asyncio.create_task(stay())
+        await settle()
+        for task in (waiting, staying):
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+        assert await free_places(database) == 1
+
+
+# ---- What becomes of errors.
+
+
+async def refusal(database: Database, statement: str = "SELECT 1") -> type[BaseException]:
+    """The class of the error that a statement ends with."""
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises((ApiError, DBAPIError)) as refused:
+            await run(database, statement)
+    return refused.type
+
+
+@asynccontextmanager
+async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection beside the service's."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def cut(connection: asyncpg.Connection) -> int:
+    """End every other connection to the database, as a restart does; returns how many there were."""
+    ended = await connection.fetch(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    return len(ended)
+
+
+async def closing(session: AsyncSession) -> asyncio.Event:
+    """Set once the driver knows that the connection beneath the session is closed."""
+    connection: Any = (await (await session.connection()).get_raw_connection()).driver_connection
+    closed = asyncio.Event()
+    connection.add_termination_listener(lambda _: closed.set())
+    return closed
+
+
+async def test_a_database_that_is_not_there() -> None:
+    """A port where nobody listens: waking, for all we know, and told at once where the budget is none."""
+    async with opened(f"postgresql://u@127.0.0.1:{free_port()}/d", database_connect_budget=0) as database:
+        assert await refusal(database) is DatabaseWaking
+        with pytest.raises(DatabaseWaking):
+            await database.ready()
+
+
+async def test_a_database_that_refuses(postgres_url: str) -> None:
+    """No such database or role, no TLS where it must be: unavailable, without waiting for a change."""
+    server = postgres_url.rpartition("/")[0]
+    urls = [f"{server}/missing", f"{server.replace('postgres@', 'nobody@')}/postgres"]
+    for url in urls:
+        async with opened(url, database_connect_budget=60) as database:
+            async with asyncio.timeout(5):
+                assert await refusal(database) is DatabaseUnavailable
+    async with opened(f"{postgres_url}?sslmode=require", database_connect_budget=0) as database:
+        assert issubclass(await refusal(database), Unavailable)
+
+
+async def test_an_idle_connection_that_was_cut_is_replaced(postgres_database: str) -> None:
+    """A database that restarted or slept between two requests costs neither of them an error, nor a write."""
+    async with (
+        opened(postgres_database, database_pool_size=1) as database,
+        admin(postgres_database) as beside,
+    ):
+        async with database.session() as session:
+            closed = await closing(session)
+        assert await cut(beside) == 1
+        async with asyncio.timeout(TIMEOUT):
+            await closed.wait()
+        await run(database, "CREATE TABLE written (n int)")
+        assert await run(database, "SELECT count(*) FROM written") == 0
+
+
+async def test_a_read_whose_connection_is_cut_is_sent_again(postgres_database: str) -> None:
+    """Within a session, before or during the statement: a read is answered all the same."""
+    async with (
+        opened(postgres_database, database_pool_size=1) as database,
+        admin(postgres_database) as beside,
+        database.session() as session,
+    ):
+        first = (await session.execute(select(func.pg_backend_pid()))).scalar()
+        assert await cut(beside) == 1
+        assert (await session.execute(select(func.pg_backend_pid()))).scalar() != first
+        reading = asyncio.create_task(session.execute(select(func.pg_sleep(0.2))))
+        await running(beside, "pg_sleep")
+        assert await cut(beside) == 1
+        await reading
+
+
+async def test_a_write_whose_connection_is_cut_is_not(postgres_database: str) -> None:
+    """Whether it was done nobody knows: it is unavailable, not done twice, and the next session is good."""
+    async with (
+        opened(postgres_database, database_pool_size=1) as database,
+        admin(postgres_database) as beside,
+    ):
+        await run(database, "CREATE SEQUENCE attempts")
+        writing = asyncio.create_task(refusal(database, "SELECT nextval('attempts'), pg_sleep(30)"))
+        await running(beside, "pg_sleep")
+        assert await cut(beside) == 1
+        assert await writing is DatabaseUnavailable
+        assert await run(database, "SELECT nextval('attempts')") == 2
+
+
+_RUNNING = """SELECT count(*) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND state = 'active' AND query LIKE '%' || $1 || '%'"""
+
+
+async def running(beside: asyncpg.Connection, word: str) -> None:
+    """Return once the server runs a statement with this word in it."""
+    async with asyncio.timeout(TIMEOUT):
+        while not await beside.fetchval(_RUNNING, word):
+            pass
+
+
+async def test_a_statement_that_takes_too_long(postgres_database: str) -> None:
+    """Whoever ends it, it is unavailable, and neither the server nor the next session still has it."""
+    ours = opened(postgres_database, database_pool_size=1, database_statement_timeout=0.1)
+    limit = f"{postgres_database}?options=-c%20statement_timeout%3D100"
+    servers = opened(limit, database_pool_size=1)
+    async with admin(postgres_database) as beside:
+        for opening in (ours, servers):
+            async with opening as database:
+                assert await refusal(database, "SELECT pg_sleep(30)") is DatabaseUnavailable
+                assert await run(database, "SELECT 1") == 1
+                async with asyncio.timeout(TIMEOUT):
+                    while await beside.fetchval(_RUNNING, "pg_sleep"):
+                        pass
+
+
+async def test_a_cancelled_request_leaves_nothing_behind(postgres_database: str) -> None:
+    """A client that hangs up mid-statement: the server stops it, and its connection and place are free."""
+    async with (
+        opened(postgres_database, database_pool_size=1) as database,
+        admin(postgres_database) as beside,
+    ):
+        task = asyncio.create_task(run(database, "SELECT pg_sleep(30)"))
+        await running(beside, "pg_sleep")
+        task.cancel()
+        async with asyncio.timeout(TIMEOUT):
+            await asyncio.wait([task])
+            assert task.cancelled()
+            assert (
+                await run(database, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(30)'")
+                == 0
+            )
+
+
+async def test_what_the_database_cannot_do_now(postgres_database: str) -> None:
+    """A lock that is not to be had is unavailable, a replica or a read-only database says so."""
+    waiting = f"{postgres_database}?options=-c%20lock_timeout%3D50"
+    reading = f"{postgres_database}?options=-c%20default_transaction_read_only%3Don"
+    async with admin(postgres_database) as beside, beside.transaction():
+        await beside.execute("LOCK TABLE tasks")
+        async with opened(waiting) as database:
+            assert await refusal(database, "DELETE FROM tasks WHERE user_id = ''") is DatabaseUnavailable
+    async with opened(reading) as database:
+        assert await refusal(database, "DELETE FROM tasks WHERE user_id = ''") is DatabaseReadOnly
+
+
+@pytest.fixture
+def other_process() -> Iterator[sqlite3.Connection]:
+    """A connection to the SQLite file that is none of the service's."""
+    connection = sqlite3.connect("tasks.db")
+    yield connection
+    connection.close()
+
+
+async def test_a_file_that_another_process_writes_to(other_process: sqlite3.Connection) -> None:
+    """While another holds the SQLite file a write is unavailable in the end; reads go on."""
+    async with opened(FILE, database_pool_size=1) as database:
+        await run(database, "CREATE TABLE t (n int)")
+        await run(database, "PRAGMA busy_timeout = 10")
+        other_process.execute("BEGIN IMMEDIATE")
+        assert await refusal(database, "INSERT INTO t VALUES (1)") is DatabaseUnavailable
+        assert await run(database, "SELECT count(*) FROM t") == 0
+        other_process.rollback()
+        await run(database, "INSERT INTO t VALUES (1)")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_bytes(b"only a file" * 100)])
+async def test_a_file_that_is_no_database(make: Callable[[Path], object], tmp_path: Path) -> None:
+    """A SQLite file that cannot be opened or read is unavailable, and no attempt leaves a thread behind."""
+    make(tmp_path / "tasks.db")
+    before = set(threading.enumerate())
+    async with opened(FILE) as database:
+        assert await refusal(database) is DatabaseUnavailable
+        for thread in set(threading.enumerate()) - before:
+            await asyncio.to_thread(thread.join, TIMEOUT)
+            assert not thread.is_alive()
+
+
+async def test_a_mistake_of_ours_is_not_disguised(database_url: str) -> None:
+    """A statement that can never work is no trouble of the database's: its error comes through as it is."""
+    async with opened(database_url) as database:
+        assert issubclass(await refusal(database, "SELEC 1"), DBAPIError)
+
+
+# ---- How the tables come to be.
+
+TABLES = {"tasks", "user", db.VERSION_TABLE}
+
+
+async def found_tables(database: Database) -> set[str]:
+    """The tables of the database."""
+    if database.engine.dialect.name == "sqlite":
+        statement = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    else:
+        statement = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    async with database.session() as session:
+        return set((await session.execute(text(statement))).scalars())
+
+
+async def prepare_at_once(url: str, number: int) -> None:
+    """Let as many database objects prepare the same empty database."""
+    async with AsyncExitStack() as stack:
+        made = [await stack.enter_async_context(opened(url, database_pool_size=1)) for _ in range(number)]
+        await asyncio.gather(*(prepare(database, settings_for(url)) for database in made))
+        assert await found_tables(made[0]) == TABLES
+        assert await run(made[0], f"SELECT count(*) FROM {db.VERSION_TABLE}") == 1
+        await made[-1].ready()
+
+
+@pytest.fixture
+async def empty_database(databases: Databases) -> AsyncIterator[str]:
+    """The URL of a PostgreSQL database with nothing in it."""
+    url = await databases.create(empty=True)
+    yield url
+    await databases.drop(url)
+
+
+async def test_many_start_at_once_on_postgresql(empty_database: str) -> None:
+    """Of eight that find an empty database one makes the tables, and all go on."""
+    await prepare_at_once(empty_database, 8)
+
+
+async def test_many_start_at_once_on_a_file() -> None:
+    """The same on a SQLite file that nobody had made."""
+    await prepare_at_once(FILE, 8)
+
+
+STARTER = """
+import asyncio, sys
+from backend.config import Settings
+from backend.db import Database
+from backend.migrate import prepare
+
+async def main():
+    for url in sys.argv[1:]:
+        settings = Settings(database_url=url)
+        database = Database(settings)
+        print("go?", flush=True)
+        sys.stdin.readline()
+        await prepare(database, settings)
+        await database.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_many_processes_start_at_once(empty_database: str) -> None:
+    """Four processes on one empty database, let go at the same moment: PostgreSQL, then a SQLite file."""
+    urls = (empty_database, FILE)
+    command = (sys.executable, "-c", STARTER, *urls)
+    env = environment(better_auth_secret="x" * 32)
+    processes = [
+        await asyncio.create_subprocess_exec(*command, env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        for _ in range(4)
+    ]
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            for _ in urls:
+                for process in processes:
+                    assert process.stdin is not None
+                    assert process.stdout is not None
+                    assert await process.stdout.readline() in (b"go?\n", b"")
+                for process in processes:
+                    assert process.stdin is not None
+                    process.stdin.write(b"\n")
+            ended = await asyncio.gather(*(process.communicate() for process in processes))
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+    for process, (_, stderr) in zip(processes, ended, strict=True):
+        assert process.returncode == 0, stderr.decode()
+    for url in urls:
+        async with opened(url) as database:
+            assert await found_tables(database) == TABLES
+
+
+# ---- Ready, and gone.
+
+
+async def count(database: Database, statements: Statements, ask: Callable[[], Awaitable[Any]]) -> int:
+    """How many statements it takes."""
+    statements.clear()
+    await ask()
+    return len(statements)
+
+
+async def test_ready_asks_rarely(statements: Statements, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many probes come at once, the database is asked once in READY_INTERVAL seconds."""
+    async with opened(FILE) as database:
+        await prepare(database, settings_for(FILE))
+        statements.watch(database.engine)
+        assert (
+            await count(database, statements, lambda: asyncio.gather(*(database.ready() for _ in range(20))))
+            == 1
+        )
+        assert await count(database, statements, database.ready) == 0
+        monkeypatch.setattr(db, "READY_INTERVAL", 0)
+        assert await count(database, statements, database.ready) == 1
+
+
+async def test_ready_means_this_versions_tables(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another revision, or none at all, is not ready and says so; once mended it is ready again."""
+    monkeypatch.setattr(db, "READY_INTERVAL", 0)
+    async with opened(database_url) as database:
+        await prepare(database, settings_for(database_url))
+        await database.ready()
+        await run(database, f"UPDATE {db.VERSION_TABLE} SET version_num = 'other'")
+        with pytest.raises(SchemaOutdated):
+            await database.ready()
+        await run(database, f"DELETE FROM {db.VERSION_TABLE}")
+        with pytest.raises(SchemaOutdated):
+            await database.ready()
+        await run(database, f"INSERT INTO {db.VERSION_TABLE} VALUES ('{database.revision}')")
+        await database.ready()
+        await run(database, f"DROP TABLE {db.VERSION_TABLE}")
+        with pytest.raises(SchemaOutdated):
+            await database.ready()
+
+
+async def test_sqlite_is_set_up_on_every_connection() -> None:
+    """Foreign keys hold, writes are safe from a power cut and wait for each other, reads do not wait."""
+    pragmas = {"foreign_keys": 1, "journal_mode": "wal", "synchronous": 2, "busy_timeout": 5000}
+    async with (
+        opened(FILE, database_pool_size=2) as database,
+        database.session() as one,
+        database.session() as another,
+    ):
+        for session in (one, another):
+            found = {name: await session.scalar(text(f"PRAGMA {name}")) for name in pragmas}
+            assert found == pragmas
+
+
+async def test_close_leaves_no_connection(postgres_database: str) -> None:
+    """After close() the server knows of no connection of ours."""
+    async with admin(postgres_database) as beside:
+        async with opened(postgres_database, database_pool_size=3) as database:
+            async with database.session() as one, database.session() as another:
+                await one.execute(select(1))
+                await another.execute(select(1))
+            others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            assert await beside.fetchval(others) == 3
+        async with asyncio.timeout(TIMEOUT):
+            while await beside.fetchval(others) > 1:
+                pass
