@@ -32,7 +32,7 @@ db-stop: setup ## Stop it
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.postgres stop
 
 chaos: setup ## Run the tests of bad nights: killed connections, restarts, black holes, overload
-	@$(RUN) pytest -m chaos tests/chaos
+	@$(RUN) pytest -m chaos
 
 check: setup ## What CI runs: formatting, lint, types, tests with coverage
 	@$(RUN) ruff format --check .

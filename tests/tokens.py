@@ -331,8 +331,8 @@ def signatures() -> Iterator[tuple[str, str]]:
         ("zero with a sign", 1 << 255),
         ("beyond the field", 2**255 - 1),
     ):
-        for what, other in (("zero", 0), ("the right one", scalar), ("the order", order)):
-            forged = encoded.to_bytes(32, "little") + other.to_bytes(32, "little")
+        for what, value in (("zero", 0), ("the right one", scalar), ("the order", order)):
+            forged = encoded.to_bytes(32, "little") + value.to_bytes(32, "little")
             yield f"EdDSA with R {name} and S {what}", f"{body}.{b64(forged)}"
 
     body, _, signature = ES256.token(CLAIMS).rpartition(".")
