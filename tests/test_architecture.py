@@ -49,7 +49,13 @@ CONNECTIONS = {
     "aiosqlite",
     "sqlite3",
 }
-CONNECTING = {"db", "connector", "migrations", "__main__", "db_errors"}  # the last reads the drivers' exceptions
+CONNECTING = {
+    "db",
+    "connector",
+    "migrations",
+    "__main__",
+    "db_errors",
+}  # the last reads the drivers' exceptions
 
 # What statements are made of, and who besides crud/ may import which of it.
 STATEMENTS = {"select", "insert", "update", "delete", "text", "exists", "union", "union_all", "col"}

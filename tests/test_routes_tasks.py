@@ -316,7 +316,7 @@ async def test_the_last_page_has_no_next(alice: Client) -> None:
 
 
 async def test_cursors_belong_to_their_user_and_list(alice: Client, bob: Client) -> None:
-    """A cursor is worth nothing to another user, filter, sort or order, or after a change of one character."""
+    """A cursor is worth nothing to another user, filter, sort or order, or with a character changed."""
     for title in ("a", "b"):
         await alice.new_task(title)
         await bob.new_task(title)
@@ -362,7 +362,7 @@ async def test_every_operation_is_one_statement(alice: Client, statements: State
 
 
 async def test_a_token_without_a_user_is_told_so(client: Client) -> None:
-    """A valid token of a deleted user cannot write: a 401 with its own code, not a 500."""
+    """A valid token of a deleted user cannot write: a 401 with its own code."""
     response = await client.post(
         "/api/tasks", json={"title": "a"}, headers={"Authorization": f"Bearer {token_for('gone')}"}
     )

@@ -29,8 +29,7 @@ CONFIG: dict[str, Any] = {
     "operations": [
         {
             "include-operation-id": ["list_tasks", "list_tasks_of_user"],
-            # What fits the document can still be refused: a cursor is good for the list that it was handed
-            # out for, and `status` may contradict `completed`.
+            # What fits the document can still be refused: `status` may contradict `completed`.
             "checks": {"positive_data_acceptance": {"enabled": False}},
         }
     ],
@@ -52,7 +51,12 @@ def schema(tmp_path: Path) -> Iterator[schemathesis.BaseSchema]:
     config = schemathesis.Config.from_dict(CONFIG | {"headers": headers})
     asyncio.run(_sign_up(settings))
     app = create_app(settings)
-    yield from_asgi("/openapi.json", app, config=config)  # starts the app as well
+    document = from_asgi("/openapi.json", app, config=config)  # starts the app as well
+    for operations in document.raw_schema["paths"].values():
+        # A made-up cursor is refused, and would hide what the other parameters do; see test_properties.py.
+        parameters = operations.get("get", {}).get("parameters", [])
+        parameters[:] = [parameter for parameter in parameters if parameter["name"] != "cursor"]
+    yield document
     shutdown_lifespans()
 
 
