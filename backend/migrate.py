@@ -16,6 +16,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import CreateSchema
 
 from backend.config import Settings
 from backend.db import VERSION_TABLE, Database
@@ -80,6 +81,9 @@ def _config(connection: Connection, settings: Settings) -> Config:
 
 
 def _create(connection: Connection, settings: Settings) -> None:
+    user_schema = settings.auth_user_table.rpartition(".")[0]
+    if user_schema and not inspect(connection).has_schema(user_schema):
+        connection.execute(CreateSchema(user_schema))  # as Better Auth does
     try:
         schema(settings.auth_user_table, settings.auth_user_id_type).create_all(connection)
     except DBAPIError as error:
@@ -100,7 +104,7 @@ def _prepare(connection: Connection, settings: Settings) -> str:
     if current == head:
         return head
     if current is None:
-        schema(settings.auth_user_table, settings.auth_user_id_type).create_all(connection)
+        _create(connection, settings)
         _context(connection).stamp(scripts, head)
         return head
     try:

@@ -135,6 +135,18 @@ async def test_good_tokens_reach_their_tasks(app: FastAPI) -> None:
         assert len((await client.get("/api/tasks")).json()) == len(GOOD)
 
 
+async def test_unknown_algorithms_ask_nobody() -> None:
+    """A token of an algorithm that no key here has, or without a usable key id, costs the issuer no fetch."""
+    issuer = published()
+    verifier = verifier_of(issuer)
+    headers: list[tuple[str, Any]] = [("kid", kid) for kid in (None, 1, "", "x" * 256)]
+    headers += [("alg", alg) for alg in ("none", "ES384", "HS512", "eddsa", None, 1)]
+    for name, value in headers:
+        with pytest.raises(InvalidToken):
+            await verifier.verify(ED.token(CLAIMS, **{name: value}))
+    assert issuer.fetches == 0
+
+
 async def test_what_a_client_is_told(never_started: FastAPI) -> None:
     """The contract's sentences: expired, without a user, and one for everything else."""
     serve_keys(never_started, published())

@@ -89,6 +89,12 @@ async def test_settings_that_cannot_work_are_refused() -> None:
     assert "hunter2" not in ended.stderr
 
 
+async def test_a_token_needs_a_secret() -> None:
+    """Where tokens are signed with published keys alone there is nothing to sign one with: a line says so."""
+    ended = await run("backend", "token", database_url=DATABASE_URL, better_auth_url="https://a.example.com")
+    assert "BETTER_AUTH_SECRET is not set" in refused(ended)
+
+
 async def test_the_help_names_the_commands() -> None:
     """--help is for reading: exit status 0, on stdout. To name no command is a mistake that is told so."""
     asked, silent = await asyncio.gather(run("backend", "--help"), run("backend"))
@@ -179,7 +185,7 @@ async def test_a_token_on_postgresql_writes_no_user(postgres_database: str) -> N
     [line] = ended.stderr.splitlines()
     assert "'ann'" in line
     assert "Better Auth" in line
-    asked = {"issuer": "https://a.example.com", "audience": "tasks"}
-    claims = jwt.decode(ended.stdout.strip(), SECRET, algorithms=["HS256"], **asked)
-    assert (claims["sub"], claims["exp"] - claims["iat"]) == ("ann", 24 * 60 * 60)
+    claims = jwt.decode(ended.stdout.strip(), SECRET, algorithms=["HS256"], audience="tasks")
+    assert (claims["sub"], claims["iss"], claims["aud"]) == ("ann", "https://a.example.com", "tasks")
+    assert claims["exp"] - claims["iat"] == 24 * 60 * 60
     assert await users(postgres_database) == []

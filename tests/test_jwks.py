@@ -97,12 +97,13 @@ async def test_one_fetch_serves_all_who_wait(issuer: Issuer, make: MakeJwks) -> 
 
 async def test_an_unknown_key_is_fetched_once_a_cooldown(issuer: Issuer, make: MakeJwks) -> None:
     """Many unknown keys during a cool-down wait for its end, and then for one fetch together."""
-    jwks = make(issuer)
+    cooldown = 0.3  # long enough for all to come before it ends
+    jwks = make(issuer, cooldown)
     await jwks.get("one", "EdDSA")
     started = time.monotonic()
     found = await asyncio.gather(*(jwks.get(uuid4().hex, "EdDSA") for _ in range(200)))
     assert found == [None] * 200
-    assert time.monotonic() - started >= COOLDOWN * 0.9
+    assert time.monotonic() - started >= cooldown * 0.9
     assert issuer.fetches == 2
 
 
@@ -138,6 +139,22 @@ async def test_a_fetch_that_began_too_early_is_not_trusted(issuer: Issuer, make:
     assert await first
     issuer.keys.append(TWO.jwk())
     assert await second
+    assert issuer.fetches == 2
+
+
+async def test_a_fetch_by_another_ends_the_wait(issuer: Issuer, make: MakeJwks) -> None:
+    """Who waits out a cool-down is content with a fetch that another began since: nobody waits twice."""
+    clock = Clock()
+    jwks = make(issuer, cooldown=0.1, clock=clock)
+    key = await jwks.get("one", "EdDSA")
+    assert key is not None
+    clock.now += 0.05
+    waiting = asyncio.create_task(jwks.get("two", "ES256"))
+    await asyncio.sleep(0)
+    issuer.keys.append(TWO.jwk())
+    clock.now += 0.1
+    assert await jwks.replacement(key) is None
+    assert await asyncio.wait_for(waiting, 2)
     assert issuer.fetches == 2
 
 
@@ -218,6 +235,9 @@ async def test_the_last_good_set_serves_during_an_outage(issuer: Issuer, make: M
             assert await jwks.get("one", "EdDSA") is key
         with pytest.raises(KeysUnavailable):
             await jwks.get("two", "ES256")
+        for _ in range(10):
+            assert jwks.find("one", "EdDSA") is key
+            await asyncio.sleep(0)
         assert issuer.fetches == 1 + hour
     issuer.down = False
     issuer.keys.append(TWO.jwk())
@@ -413,6 +433,7 @@ BAD_ANSWERS: list[tuple[str, bytes, str, list[str]]] = [
     ("a number too long", b'{"keys":[' + b"1" * 5000 + b"]}", "200 OK", []),
     ("not UTF-8", b'{"keys":["\xff"]}', "200 OK", []),
     ("1 MB", BIG, "200 OK", []),
+    ("compressed without being asked to", gzip.compress(DOCUMENT), "200 OK", ["Content-Encoding: gzip"]),
     ("50 MB in few bytes", BOMB, "200 OK", ["Content-Encoding: gzip"]),
     ("a length that is a lie", DOCUMENT, "200 OK", ["Content-Length: 5"]),
     ("a redirect without an address", b"", "302 Found", []),
@@ -474,6 +495,22 @@ async def test_redirects_stay_on_their_host(server: Server) -> None:
     server.answer("/loop", b"", "302 Found", "Location: /loop")
     assert not await fetched(f"{server.url}/loop")
     assert len(server.asked) == 1 + module.REDIRECTS_MAX
+
+
+async def test_redirects_stay_encrypted() -> None:
+    """From https nothing leads to http, though the host be the same."""
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        if request.url.scheme == "http":
+            return httpx.Response(200, content=DOCUMENT)
+        return httpx.Response(302, headers={"Location": f"http://{request.url.host}/jwks"})
+
+    jwks = Jwks(JWKS_URL, transport=httpx.MockTransport(answer))
+    with pytest.raises(KeysUnavailable):
+        await jwks.get("one", "EdDSA")
+    assert asked == [JWKS_URL]
 
 
 @pytest.mark.parametrize("path", ["/silent", "/drips"])

@@ -1,6 +1,7 @@
 """The commands as a stranger runs them: a fresh checkout, and nothing installed."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,8 @@ TOOLS = ("make", "git", "sh", "awk", "cp", "cat", "rm", "mkdir", "env")
 PYTHON = Path(
     sys.base_prefix, "bin", "python3"
 )  # not a virtual environment's, nor a version manager's script
-# What make and uv tell the commands that they run, this one among them.
-OURS = ("MAKE", "MFLAGS", "VIRTUAL_ENV", "UV", "UV_RUN_RECURSION_DEPTH", "COVERAGE_", "PYTEST_")
+# What make, uv and coverage tell the commands that they run, this one among them.
+OURS = re.compile("MAKE.*|MFLAGS|UV|VIRTUAL_ENV|COVERAGE_.*")
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def strangers_environment(tmp_path: Path) -> dict[str, str]:
         path = shutil.which(name)
         assert path, f"{name} is needed"
         (tools / name).symlink_to(path)
-    theirs = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    theirs = {name: value for name, value in os.environ.items() if not OURS.fullmatch(name)}
     return theirs | {"PATH": str(tools)}
 
 

@@ -276,14 +276,19 @@ async def test_somebody_elses_tasks_are_left_alone(
 
 
 async def test_what_the_database_refuses_is_one_line(empty: Callable[[], Any]) -> None:
-    """A schema that is missing, a user table of another id type: the start says so, and leaves nothing."""
+    """With a user table of another id type the start names the setting, and leaves nothing."""
     url = await empty()
-    with pytest.raises(SchemaError, match='schema "nowhere" does not exist'):
-        await made(url, prepare, auth_user_table="nowhere.user")
     await made(url, lambda database, its: schema_of_users(database, its))
-    with pytest.raises(SchemaError, match="foreign key constraint"):
+    with pytest.raises(SchemaError, match="AUTH_USER_ID_TYPE is uuid"):
         await made(url, prepare, auth_user_id_type="uuid")
     assert await run(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == [("user",)]
+
+
+async def test_the_user_tables_schema_is_made_where_it_is_missing(empty: Callable[[], Any]) -> None:
+    """A service that starts before Better Auth makes `neon_auth.user` with its schema, as Better Auth would."""
+    url = await empty()
+    await made(url, prepare, auth_user_table="neon_auth.user", auth_user_id_type="uuid")
+    assert await run(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'neon_auth'") == [("user",)]
 
 
 async def schema_of_users(database: Database, settings: Settings) -> None:

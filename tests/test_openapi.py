@@ -114,6 +114,15 @@ def test_successes_are_documented_as_they_are(app: FastAPI) -> None:
             assert (schema["items"] if noun == "list_tasks" else schema) == task, operation.id
 
 
+def test_the_document_says_that_a_title_is_not_blank(app: FastAPI) -> None:
+    """What fits the document is accepted: a title of blanks is refused, so its schema refuses it too."""
+    for name in ("TaskCreate", "TaskUpdate"):
+        title = app.openapi()["components"]["schemas"][name]["properties"]["title"]
+        pattern = title.get("pattern", "")
+        assert re.search(pattern, "Buy milk"), name
+        assert not re.search(pattern, " \t\n"), f"{name}: give Title the pattern \\S in its JSON schema"
+
+
 def test_bearer_tokens_are_declared(app: FastAPI) -> None:
     """All but the system's operations ask for the one bearer scheme, so that clients and Swagger send it."""
     schemes = app.openapi()["components"]["securitySchemes"]

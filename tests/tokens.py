@@ -82,6 +82,7 @@ GOOD: dict[str, str] = {
     "the first secret": own(sign=hs256(OLD_SECRETS[1])),
     "a cached session": own(CACHED, {"alg": "HS256"}),
     "a cached session of the secret before": own(CACHED, {"alg": "HS256"}, hs256(OLD_SECRETS[0])),
+    "a sub beside another's session": own(session(userId="bob") | {"sub": "alice"}),
     "without typ": own(header={"alg": "HS256"}),
     "typ in small letters": own(header={"alg": "HS256", "typ": "jwt"}),
     "typ in full": own(header={"alg": "HS256", "typ": "application/JWT"}),
@@ -662,6 +663,7 @@ def sessions() -> Iterator[tuple[str, str]]:
         ("with a user that has an id", {"user": {"id": "alice"}, "id": "alice", "sub": "alice"}),
     ):
         yield f"a session that is {name}", own(CACHED | {"session": other}, {"alg": "HS256"})
+    yield "an empty session beside a user", own(LINK | {"session": {}}, {"alg": "HS256"})
     yield "no session, but its user", own(without(CACHED, "session") | {"userId": "alice"}, {"alg": "HS256"})
     for name, value in (
         ("over", "2026-11-21T20:51:42.642Z"),
