@@ -15,9 +15,8 @@ CHECKOUT = Path(__file__).parent.parent
 
 # What the README asks for, and what every system has.
 TOOLS = ("make", "git", "sh", "awk", "cp", "cat", "rm", "mkdir", "env")
-PYTHON = Path(
-    sys.base_prefix, "bin", "python3"
-)  # not a virtual environment's, nor a version manager's script
+# Neither a virtual environment's nor a version manager's script.
+PYTHON = Path(sys.base_prefix, "bin", "python3")
 # What make, uv and coverage tell the commands that they run, this one among them.
 OURS = re.compile("MAKE.*|MFLAGS|UV|VIRTUAL_ENV|COVERAGE_.*")
 

@@ -285,7 +285,7 @@ async def test_what_the_database_refuses_is_one_line(empty: Callable[[], Any]) -
 
 
 async def test_the_user_tables_schema_is_made_where_it_is_missing(empty: Callable[[], Any]) -> None:
-    """A service that starts before Better Auth makes `neon_auth.user` with its schema, as Better Auth would."""
+    """A service that starts before Better Auth makes `neon_auth.user` and the schema that it is in."""
     url = await empty()
     await made(url, prepare, auth_user_table="neon_auth.user", auth_user_id_type="uuid")
     assert await run(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'neon_auth'") == [("user",)]
