@@ -44,6 +44,7 @@ Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX),
     AfterValidator(_storable),
+    Field(json_schema_extra={"pattern": r"\S"}),  # what trimming leaves must not be empty
 ]
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_MAX), AfterValidator(_storable)]
 TaskId = Annotated[int, BeforeValidator(_short), AfterValidator(_in_range)]

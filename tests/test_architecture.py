@@ -25,7 +25,7 @@ LINES_MAX = 350
 # Who may import whom: each layer only what stands in the lines above it. A package is one entry, and
 # "backend" is what its __init__ says of itself.
 LAYERS = (
-    ("backend", "base64url", "errors", "dsn", "models", "keys", "recurrence"),
+    ("backend", "base64url", "errors", "dsn", "models", "keys"),
     ("config", "schemas", "cursor", "jwks", "db_errors"),
     ("logs", "auth", "connector"),
     ("db",),
