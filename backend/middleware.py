@@ -46,8 +46,9 @@ class RequestMiddleware:
         self.docs_path = docs_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, _without_traceback(send))
+        if scope["type"] != "http":
+            brief = _without_traceback(send) if scope["type"] == "lifespan" else send
+            await self.app(scope, receive, brief)
             return
         started = time.perf_counter()
         status = 0

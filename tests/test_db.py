@@ -469,12 +469,15 @@ async def test_ready_asks_rarely(statements: Statements, monkeypatch: pytest.Mon
 
 
 async def test_ready_means_this_versions_tables(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another revision, or none at all, is not ready and says so; once mended it is ready again."""
+    """Another revision, two, or none is not ready and says so; once mended it is ready again."""
     monkeypatch.setattr(db, "READY_INTERVAL", 0)
     async with opened(database_url) as database:
         await prepare(database, settings_for(database_url))
         await database.ready()
         await run(database, f"UPDATE {db.VERSION_TABLE} SET version_num = 'other'")
+        with pytest.raises(SchemaOutdated):
+            await database.ready()
+        await run(database, f"INSERT INTO {db.VERSION_TABLE} VALUES ('{database.revision}')")
         with pytest.raises(SchemaOutdated):
             await database.ready()
         await run(database, f"DELETE FROM {db.VERSION_TABLE}")

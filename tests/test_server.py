@@ -138,7 +138,8 @@ async def test_the_start_line_says_where_things_are(server: Server, databases: D
 
 
 async def test_a_server_that_does_not_start_says_why(server: Server, postgres_database: str) -> None:
-    """Even a trouble that nobody thought of ends the process with its reason on stderr."""
+    """Where the tables cannot be made the process ends, with the database's reason and no traceback."""
     nowhere = f"{postgres_database}?options=-csearch_path%3Dnowhere"
     with pytest.raises(RuntimeError, match="no schema has been selected to create in"):
         await server.start({"DATABASE_URL": nowhere})
+    assert "Traceback" not in server.stderr
