@@ -654,13 +654,13 @@ async def test_forged_tokens_of_a_known_key_do_not_hammer_the_issuer(api: Client
 
 
 async def test_a_flood_of_made_up_keys_locks_nobody_out(api: Client, issuer: Issuer) -> None:
-    """While 500 tokens with made-up key ids come in, known users are served and a new key is found."""
+    """While 200 tokens with made-up key ids come in, known users are served and a new key is found."""
     assert (await get(api, token(ONE))).status_code == 200
     started = time.monotonic()
 
     async def attack() -> None:
         for _ in range(10):
-            made_up = [KeyPair("EdDSA", uuid4().hex) for _ in range(50)]
+            made_up = [KeyPair("EdDSA", uuid4().hex) for _ in range(20)]
             answers = await asyncio.gather(*(get(api, token(pair)) for pair in made_up))
             assert {response.status_code for response in answers} == {401}
 
