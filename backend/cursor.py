@@ -15,7 +15,7 @@ _MAC_SIZE = 16
 class Position(NamedTuple):
     """The sort value and the id of the last task of a page."""
 
-    value: datetime | str
+    value: datetime | str | int | None
     id: int
 
 
@@ -32,7 +32,7 @@ class CursorCodec:
     def encode(self, position: Position, *context: object) -> str:
         """Return the cursor that stands for `position` in the list of `context`."""
         value, last_id = position
-        content = ["t", value.isoformat(), last_id] if isinstance(value, datetime) else ["s", value, last_id]
+        content = ["t", value.isoformat(), last_id] if isinstance(value, datetime) else ["", value, last_id]
         payload = json.dumps(content).encode()
         return base64url.encode(self._mac(payload, context) + payload)
 

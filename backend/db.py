@@ -35,6 +35,7 @@ READY_INTERVAL = 10.0  # seconds
 
 VERSION_TABLE = "tasks_alembic_version"  # another service in the same database may have Alembic's default
 
+_IN_TRANSACTION = "in_transaction"
 _REVISION = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
 _SCHEMA_LOCK = 0x7461736B73  # "tasks": one number that every process of this service agrees on
 
@@ -49,6 +50,8 @@ class _Session(AsyncSession):
         try:
             return await super().execute(statement, params, **options)
         except DBAPIError as error:
+            if self.info.get(_IN_TRANSACTION):
+                raise
             if not never_ran(error) and not (statement.is_select and is_dead_connection(error)):
                 raise
             await self.invalidate()
@@ -188,6 +191,32 @@ class Database:
                 return await self._gate.acquire()
         except TimeoutError:
             return False
+
+
+@asynccontextmanager
+async def transaction(session: AsyncSession) -> AsyncIterator[None]:
+    """Several statements of a session as one: all of them take effect at the end, or none does.
+
+    Within a transaction that is under way it joins that one. What the session did before has taken effect.
+    """
+    if session.info.get(_IN_TRANSACTION):
+        yield
+        return
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    await session.rollback()  # gives the connection in autocommit back
+    level = "SERIALIZABLE" if is_sqlite else "READ COMMITTED"
+    await session.connection(execution_options={"isolation_level": level})
+    session.info[_IN_TRANSACTION] = True
+    try:
+        if is_sqlite:  # it would begin as a reader, and could not become a writer beside another one
+            await session.execute(text("BEGIN IMMEDIATE"))
+        yield
+        await session.commit()
+    except BaseException:
+        await session.rollback()
+        raise
+    finally:
+        del session.info[_IN_TRANSACTION]
 
 
 def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: bool = False) -> AsyncEngine:

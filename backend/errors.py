@@ -11,7 +11,14 @@ ApiError
 ├── ForeignUser (403)
 ├── ForeignOrigin (403)
 ├── TaskNotFound (404)
-├── InvalidCursor (422)
+├── BatchFailed (409)
+├── VersionMismatch (412)
+├── InvalidRequest (422)
+│   ├── InvalidCursor
+│   ├── InvalidBody
+│   ├── InvalidFile
+│   ├── FilterRequired
+│   └── KeyReused
 └── Unavailable (503)
     ├── KeysUnavailable
     ├── DatabaseUnavailable
@@ -102,16 +109,74 @@ class TaskNotFound(ApiError):
     code = "task_not_found"
 
 
-class InvalidCursor(ApiError):
-    """The cursor is not of this list; start again without it"""
+class VersionMismatch(ApiError):
+    """The task has changed since; read it again, or repeat without If-Match"""
+
+    status = 412
+    code = "version_mismatch"
+
+    def __init__(self, current: object) -> None:
+        super().__init__()
+        self.current = current
+
+
+class BatchFailed(ApiError):
+    """Nothing was done, because some of the operations cannot be; `results` says which and why"""
+
+    status = 409
+    code = "batch_failed"
+
+    def __init__(self, results: object) -> None:
+        super().__init__()
+        self.results = results
+
+
+class InvalidRequest(ApiError):
+    """The request breaks a rule that its schema cannot say"""
 
     status = 422
     code = "validation_error"
+    loc: tuple[str, ...] = ()
+    kind: ClassVar[str] = "value_error"
 
     @property
     def detail(self) -> list[dict[str, Any]]:
         """The list that every 422 has."""
-        return [{"loc": ["query", "cursor"], "msg": type(self).__doc__, "type": "invalid_cursor"}]
+        message = str(self) or type(self).__doc__
+        return [{"loc": list(self.loc), "msg": message, "type": self.kind}]
+
+
+class InvalidCursor(InvalidRequest):
+    """The cursor is not of this list; start again without it"""
+
+    loc = ("query", "cursor")
+    kind = "invalid_cursor"
+
+
+class InvalidBody(InvalidRequest):
+    """The body breaks a rule that its schema cannot say"""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.loc = ("body", field)
+
+
+class InvalidFile(InvalidRequest):
+    """The file cannot be read"""
+
+    loc = ("body",)
+
+
+class FilterRequired(InvalidRequest):
+    """Say which tasks to delete, with at least one condition: status=completed, tag=…, due_before=…"""
+
+    loc = ("query",)
+
+
+class KeyReused(InvalidRequest):
+    """This Idempotency-Key came with another request before; use a new one for each"""
+
+    loc = ("header", "Idempotency-Key")
 
 
 class Unavailable(ApiError):

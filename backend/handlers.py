@@ -6,13 +6,17 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from backend.errors import ApiError
+from backend.bulk_schemas import BatchProblem
+from backend.errors import ApiError, BatchFailed, VersionMismatch
 from backend.logs import request_id
-from backend.schemas import Problem, ValidationProblem
+from backend.schemas import Problem, ValidationProblem, VersionProblem
+
+_SHAPES: dict[int, type[BaseModel]] = {409: BatchProblem, 412: VersionProblem, 422: ValidationProblem}
 
 
 def install(app: FastAPI) -> None:
@@ -27,7 +31,10 @@ def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
     said: dict[int, list[str]] = {}
     for error in errors:
         said.setdefault(error.status, []).append(error.__doc__ or "")
-    return {status: {"model": Problem, "description": "; or ".join(texts)} for status, texts in said.items()}
+    return {
+        status: {"model": _SHAPES.get(status, Problem), "description": "; or ".join(texts)}
+        for status, texts in said.items()
+    }
 
 
 # Not http.HTTPStatus' phrases: they change with Python's version.
@@ -41,14 +48,20 @@ ALWAYS_DOCUMENTED: dict[int | str, dict[str, Any]] = {
 
 def problem(error: ApiError) -> Response:
     """The answer to a request that met `error`."""
-    return _answer(error.status, error.detail, error.code, error.headers)
+    extra: dict[str, Any] = {}
+    if isinstance(error, VersionMismatch):
+        extra = {"current": error.current}
+    elif isinstance(error, BatchFailed):
+        extra = {"results": error.results}
+    return _answer(error.status, error.detail, error.code, error.headers, **extra)
 
 
-def _answer(status: int, detail: Any, code: str, headers: Mapping[str, str] | None = None) -> Response:
+def _answer(
+    status: int, detail: Any, code: str, headers: Mapping[str, str] | None = None, **extra: Any
+) -> Response:
     # json.dumps keeps to ASCII: half of a surrogate pair, quoted in a message, cannot break the answer.
-    content = json.dumps(
-        {"detail": detail, "code": code, "request_id": request_id.get()}, separators=(",", ":")
-    )
+    problem = {"detail": detail, "code": code, "request_id": request_id.get(), **extra}
+    content = json.dumps(problem, separators=(",", ":"), default=lambda model: model.model_dump(mode="json"))
     return Response(content, status, headers, media_type="application/json")
 
 

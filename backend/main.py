@@ -32,14 +32,30 @@ from backend.errors import (
 from backend.jwks import Jwks
 from backend.middleware import BodyLimitMiddleware, RequestMiddleware, ServerErrorMiddleware
 from backend.migrate import SchemaError, prepare
-from backend.routes import system, tasks
+from backend.routes import bulk, system, tasks, transfer
 
 DOCS_PATH = "/docs"
 
 log = logging.getLogger(__name__)
 
-_READ_HEADERS = ["Authorization", "Content-Type", "X-Request-ID"]
-_SENT_HEADERS = ["Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
+_READ_HEADERS = [
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "X-Request-ID",
+]
+_SENT_HEADERS = [
+    "Content-Disposition",
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-ID",
+]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -97,13 +113,14 @@ def _api() -> APIRouter:
         Overloaded,
     )
     api = APIRouter(prefix="/api", responses=errors | handlers.ALWAYS_DOCUMENTED)
-    api.include_router(tasks.router, prefix="/tasks")
-    api.include_router(
-        tasks.router,
-        prefix="/{user_id}/tasks",
-        dependencies=[Depends(require_own_path)],
-        responses=handlers.documented(ForeignOrigin, ForeignUser),
-    )
+    for router in (bulk.router, transfer.router, tasks.router):  # /tasks/export before /tasks/{task_id}
+        api.include_router(router, prefix="/tasks")
+        api.include_router(
+            router,
+            prefix="/{user_id}/tasks",
+            dependencies=[Depends(require_own_path)],
+            responses=handlers.documented(ForeignOrigin, ForeignUser),
+        )
     return api
 
 

@@ -1,9 +1,11 @@
 """The tables, and nothing else. What a client may send is in schemas.py."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -17,6 +19,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     TypeDecorator,
@@ -34,6 +37,8 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 
 TITLE_MAX = 200
 DESCRIPTION_MAX = 1000
+KEY_MAX = 255
+PRIORITIES = ("low", "medium", "high")
 ID_MAX = 2**63 - 1
 
 
@@ -77,6 +82,46 @@ class UserId(TypeDecorator[str]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         return None if value is None else str(value)
+
+
+class PriorityLevel(TypeDecorator[str]):
+    """A priority: its name to us, and in the database a number, so that it sorts."""
+
+    impl = SmallInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> int | None:
+        return None if value is None else PRIORITIES.index(value) + 1
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> str | None:
+        return None if value is None else PRIORITIES[value - 1]
+
+
+class TextList(TypeDecorator[list[str]]):
+    """A list of texts: an array on PostgreSQL, which can index it, and JSON on SQLite."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return ARRAY(Text()) if dialect.name == "postgresql" else JSON()
+
+
+class no_texts(FunctionElement[list[str]]):  # noqa: N801 - reads as the SQL literal it is
+    """An empty TextList."""
+
+    type = TextList()
+    inherit_cache = True
+
+
+@compiles(no_texts)
+def _no_texts(element: no_texts, compiler: SQLCompiler, **kw: Any) -> str:
+    return "'{}'::text[]"
+
+
+@compiles(no_texts, "sqlite")
+def _no_texts_sqlite(element: no_texts, compiler: SQLCompiler, **kw: Any) -> str:
+    return "'[]'"
 
 
 class Base(SQLModel):
@@ -128,6 +173,18 @@ class Task(Base, table=True):
         # The two lists people ask for; `id` breaks ties.
         Index("tasks_newest_idx", "user_id", text("created_at DESC"), text("id DESC")),
         Index("tasks_status_idx", "user_id", "completed", text("created_at DESC"), text("id DESC")),
+        CheckConstraint("priority BETWEEN 1 AND 3", name="priority"),
+        # What a file brings is imported once.
+        Index(
+            "tasks_import_idx",
+            "user_id",
+            "import_key",
+            unique=True,
+            postgresql_where=text("import_key IS NOT NULL"),
+            sqlite_where=text("import_key IS NOT NULL"),
+        ),
+        Index("tasks_due_idx", "user_id", "due_at", "id"),
+        Index("tasks_tags_idx", "tags", postgresql_using="gin").ddl_if("postgresql"),
         # SQLite reuses the ids of deleted rows otherwise: a repeated DELETE could hit somebody's new task.
         {"sqlite_autoincrement": True},
     )
@@ -143,6 +200,43 @@ class Task(Base, table=True):
         default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
     )
     updated_at: datetime | None = Field(
+        default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
+    )
+    # In the order in which they came to be: a migration can only append.
+    completed_at: datetime | None = Field(default=None)
+    priority: str = Field(
+        default="medium", sa_type=PriorityLevel, sa_column_kwargs={"server_default": text("2")}
+    )
+    tags: list[str] = Field(
+        default_factory=list, sa_type=TextList, sa_column_kwargs={"server_default": no_texts()}
+    )
+    # A due date is an instant, or a whole day: then `due_day` is that day wherever one looks from, and
+    # `due_at` its last moment in the task's time zone: one column sorts both kinds and says what is overdue.
+    due_at: datetime | None = Field(default=None)
+    due_day: date | None = Field(default=None)
+    timezone: str = Field(default="UTC", sa_type=Text, sa_column_kwargs={"server_default": text("'UTC'")})
+    recurring_pattern: str | None = Field(default=None, sa_type=Text)
+    # The due date that a series began with: what its pattern is counted from.
+    series_start: str | None = Field(default=None, sa_type=Text)
+    # No foreign key: a task that has had its successor gets no second one, even if that was deleted.
+    next_task_id: int | None = Field(default=None, sa_type=BigInteger)
+    import_key: str | None = Field(default=None, sa_type=Text)
+    version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+
+
+class IdempotencyKey(Base, table=True):
+    """The answer to a POST with an Idempotency-Key, written in the transaction of what the POST did."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("idempotency_keys_age_idx", "user_id", "created_at"),)
+
+    user_id: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
+    key: str = Field(primary_key=True, max_length=KEY_MAX)
+    fingerprint: str = Field(sa_type=Text)
+    status: int | None = Field(default=None)
+    headers: str | None = Field(default=None, sa_type=Text)
+    body: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime | None = Field(
         default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
     )
 
@@ -162,18 +256,22 @@ def schema(user_table: str, user_id_type: str) -> MetaData:
     for table in Base.metadata.sorted_tables:
         if table is not users:
             _refer(table.to_metadata(metadata), user_table)
+    for index in metadata.tables["tasks"].indexes:
+        if index.dialect_options["postgresql"]["using"] == "gin":
+            index.ddl_if("postgresql")  # which to_metadata forgets
     return metadata
 
 
 def _refer(table: Table, user_table: str) -> None:
     """Let the owner's foreign key lead to `user_table`."""
     owner = table.c.user_id
-    for key in owner.foreign_keys:
+    for key in list(owner.foreign_keys):
         table.constraints.discard(key.constraint)
+        table.foreign_keys.discard(key)
     owner.foreign_keys.clear()
-    table.foreign_keys.clear()
     table.append_constraint(ForeignKeyConstraint([owner], [f"{user_table}.id"], ondelete="CASCADE"))
 
 
 tasks: Table = Base.metadata.tables["tasks"]
+idempotency_keys: Table = Base.metadata.tables["idempotency_keys"]
 users: Table = Base.metadata.tables["user"]

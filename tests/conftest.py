@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +28,8 @@ from backend.migrate import prepare
 from tests.postgres import Postgres
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
+# A folder that Linux keeps in memory, and the bytes that the tests' PostgreSQL wants of it.
+IN_MEMORY, IN_MEMORY_MIN = Path("/dev/shm"), 4 * 2**30
 ORIGIN = "http://localhost:3000"
 
 
@@ -49,8 +52,12 @@ def postgres_url() -> Iterator[str]:
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
-    # Not pytest's own temporary folder: the fourth run to start beside this one would empty that.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    # Not pytest's own temporary folder: the fourth run to start beside this one would empty that. In memory,
+    # where there is room, the databases of the tests are made four times as fast.
+    in_memory = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > IN_MEMORY_MIN
+    with tempfile.TemporaryDirectory(
+        dir=IN_MEMORY if in_memory else None, ignore_cleanup_errors=True
+    ) as folder:
         server = Postgres(Path(folder) / "data")
         server.start()
         yield server.url()
@@ -91,7 +98,8 @@ class Databases:
             self._template = _name(template)
         name = f"test_{uuid4().hex}"
         await _admin(
-            self._admin_url, f"CREATE DATABASE {name} TEMPLATE {'template1' if empty else self._template}"
+            self._admin_url,
+            f"CREATE DATABASE {name} TEMPLATE {'template1' if empty else self._template} STRATEGY FILE_COPY",
         )
         return _replace_name(self._admin_url, name)
 
@@ -133,9 +141,9 @@ async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     await databases.drop(url)
 
 
-# A statement on an owned table, and the ways in which it can name the owner.
-_OWNED_TABLE = re.compile(r"\b(FROM|INTO|UPDATE|JOIN) tasks\b", re.IGNORECASE)
-_OWNER = re.compile(r"tasks\.user_id = |INSERT INTO tasks \(user_id,", re.IGNORECASE)
+# The owned tables of a statement, and the ways in which it can name the owner.
+_OWNED_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN) (tasks|idempotency_keys)\b", re.IGNORECASE)
+_OWNER = r"\b{0}\.user_id = |INSERT INTO {0} \(user_id,"
 
 
 class Statements(list[str]):
@@ -146,8 +154,9 @@ class Statements(list[str]):
             if context.execution_options.get("of_the_test"):
                 return
             self.append(statement)
-            if _OWNED_TABLE.search(statement) and not _OWNER.search(statement):
-                raise AssertionError(f"a statement on an owned table without its owner: {statement}")
+            for table in _OWNED_TABLE.findall(statement):
+                if not re.search(_OWNER.format(table), statement, re.IGNORECASE):
+                    raise AssertionError(f"a statement on an owned table without its owner: {statement}")
 
         event.listen(engine.sync_engine, "before_cursor_execute", record)
 

@@ -25,12 +25,13 @@ LINES_MAX = 350
 # Who may import whom: each layer only what stands in the lines above it. A package is one entry, and
 # "backend" is what its __init__ says of itself.
 LAYERS = (
-    ("backend", "base64url", "errors", "dsn", "models", "keys"),
-    ("config", "schemas", "cursor", "jwks", "db_errors"),
-    ("logs", "auth", "connector"),
+    ("backend", "base64url", "errors", "dsn", "models", "keys", "recurrence"),
+    ("config", "schemas", "cursor", "jwks", "db_errors", "planning"),
+    ("logs", "auth", "connector", "queries", "etags", "transfer"),
+    ("bulk_schemas",),
     ("db",),
     ("crud", "migrate"),
-    ("deps", "handlers"),
+    ("deps", "handlers", "idempotency"),
     ("middleware",),
     ("routes",),
     ("main",),
@@ -217,18 +218,26 @@ def _is_owned(value: Any) -> bool:
 
 
 def test_statements_of_owned_tables_take_the_session_and_the_owner() -> None:
-    """Each public function of a noun's crud module begins with the session and, second, the owner."""
+    """Each public function that asks the database begins with the session and, second, the owner.
+
+    A session is of use in async functions alone. The others put statements and parameters together: they may
+    have none.
+    """
     owned = {name for name, value in vars(models).items() if _is_owned(value)}
     problems = []
     for module in MODULES:
         if not any(source == "backend.models" and name in owned for _, source, name in module.imports()):
             continue
         for node in module.tree.body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
-                arguments = [argument.arg for argument in node.args.posonlyargs + node.args.args][:2]
-                if arguments != ["session", "user_id"] or len(node.args.defaults) > len(node.args.args) - 2:
-                    where = f"{module.file}:{node.lineno}"
-                    problems.append(f"{where} {node.name}: take session and user_id first, both required")
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
+                continue
+            where = f"{module.file}:{node.lineno} {node.name}"
+            arguments = [argument.arg for argument in node.args.posonlyargs + node.args.args]
+            if isinstance(node, ast.FunctionDef):
+                if "session" in arguments:
+                    problems.append(f"{where}: make it async, or take no session: it only builds a statement")
+            elif arguments[:2] != ["session", "user_id"] or len(node.args.defaults) > len(arguments) - 2:
+                problems.append(f"{where}: take session and user_id first, both required")
     report(problems)
 
 

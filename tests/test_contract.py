@@ -136,7 +136,7 @@ ERRORS = [
     Error("GET", "/api/tasks/999", 404, "task_not_found", "Task not found"),
     Error("GET", "/nowhere", 404, "not_found", "Not Found"),
     Error("GET", "/api/nowhere", 404, "not_found", "Not Found"),
-    Error("DELETE", "/api/tasks", 405, "method_not_allowed", "Method Not Allowed"),
+    Error("PATCH", "/api/tasks", 405, "method_not_allowed", "Method Not Allowed"),
     Error(
         "POST",
         "/api/tasks",
@@ -211,14 +211,27 @@ async def test_a_wrong_method_is_told_the_right_ones(alice: Client) -> None:
     """The Allow header of a 405 names every method of the path (RFC 9110 §15.5.6)."""
     expected = {
         "/health": {"GET"},
-        "/api/tasks": {"GET", "POST"},
+        "/api/tasks": {"GET", "POST", "DELETE"},
+        "/api/alice/tasks": {"GET", "POST", "DELETE"},
         "/api/tasks/1": {"GET", "PUT", "PATCH", "DELETE"},
+        "/api/alice/tasks/1": {"GET", "PUT", "PATCH", "DELETE"},
+        "/api/tasks/counts": {"GET", "PUT", "PATCH", "DELETE"},
+        "/api/tasks/count": {"GET"},
+        "/api/tasks/stats": {"GET"},
+        "/api/tasks/recurrence": {"GET"},
+        "/api/tasks/batch": {"POST"},
+        "/api/tasks/complete-all": {"POST"},
+        "/api/tasks/export": {"GET"},
+        "/api/tasks/import": {"POST"},
+        "/api/alice/tasks/import": {"POST"},
         "/api/tasks/1/complete": {"PATCH"},
     }
     for path, methods in expected.items():
         response = await alice.request("TRACE", path)
         assert response.status_code == 405
         assert set(re.split(", *", response.headers["allow"])) - {"HEAD", "OPTIONS"} == methods, path
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
+            assert (await alice.request(method, path)).status_code == 405, f"{method} {path}"
 
 
 INVALID_SCHEME = "Invalid authorization scheme, expected Bearer"

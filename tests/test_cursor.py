@@ -3,11 +3,13 @@
 import re
 import string
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from backend.cursor import CursorCodec, Position
 from backend.errors import InvalidCursor
+from backend.queries import TaskListQuery
 
 CODEC = CursorCodec("a-secret")
 LIST = ("alice", None, "created", "desc")
@@ -22,6 +24,9 @@ POSITIONS = [
     Position('"\\\n\0\u2028é漢🧀', 5),
     Position("2026-11-21T12:00:00+00:00", 6),
     Position("x" * 200, 7),
+    Position(None, 8),  # no due date
+    Position(3, 9),  # a priority, a relevance
+    Position(0, 10),
 ]
 
 
@@ -60,12 +65,53 @@ def test_a_cursor_needs_no_quoting(position: Position) -> None:
         ("alice", None, "created", "desc", None),
         ("alice", None, "created"),
         ("alicenull", "created", "desc"),
+        ("alice", None, "due_date", "desc"),
+        ("alice", None, "priority", "desc"),
         (),
     ],
 )
 def test_a_cursor_belongs_to_its_list(other: tuple[object, ...]) -> None:
     """It is worth nothing to another user, filter, sort or order."""
     assert is_refused(CODEC, CODEC.encode(POSITIONS[0], *LIST), *other)
+
+
+# Each differs from a list without parameters in one of them.
+FILTERS: list[dict[str, Any]] = [
+    {"completed": "true"},
+    {"status": "pending"},
+    {"priority": ["high"]},
+    {"priority": ["high", "low"]},
+    {"tag": ["a"]},
+    {"tag": ["a", "b"]},
+    {"tag": ["a"], "tag_match": "any"},
+    {"due_before": "2026-11-21"},
+    {"due_before": "2026-11-21T00:00:00Z"},
+    {"due_after": "2026-11-21"},
+    {"overdue": "true"},
+    {"overdue": "false"},
+    {"has_due_date": "true"},
+    {"created_after": "2026-11-21"},
+    {"updated_after": "2026-11-21"},
+    {"search": "a"},
+    {"search": "b"},
+    {"sort": "updated"},
+    {"sort": "title"},
+    {"sort": "due_date"},
+    {"sort": "priority"},
+    {"search": "a", "sort": "relevance"},
+    {"order": "asc"},
+]
+
+
+def test_each_list_has_its_own_cursors() -> None:
+    """Whichever parameter differs, but for `limit` and the cursor itself, it is another list."""
+    lists = [TaskListQuery.model_validate(values).identity for values in ({}, *FILTERS)]
+    cursors = {CODEC.encode(POSITIONS[0], "alice", *parts) for parts in lists}
+    assert len(cursors) == len(lists)
+    for same in ({"limit": "7"}, {"cursor": "x"}, {"order": "desc"}, {"sort_by": "created_at"}):
+        assert TaskListQuery.model_validate(same).identity == lists[0], same
+    named = {name for values in FILTERS for name in values}
+    assert named == TaskListQuery.model_fields.keys() - {"limit", "cursor"}, "a parameter is missing above"
 
 
 def test_the_parts_of_a_list_do_not_run_into_each_other() -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,15 @@ import pytest
 from fastapi import FastAPI
 
 from backend import __version__
+from backend.bulk_schemas import BATCH_MAX
 from backend.config import Settings
+from backend.crud.idempotency import KEPT
 from backend.main import create_app
+from backend.middleware import BODY_MAX
+from backend.models import DESCRIPTION_MAX, TITLE_MAX
+from backend.queries import LIST_MAX, WORDS_MAX, TaskListQuery
+from backend.schemas import TAG_MAX, TAGS_MAX
+from backend.transfer import LINES_MAX
 from tests.conftest import settings_for
 
 CHECKOUT = Path(__file__).parent.parent
@@ -85,6 +93,91 @@ def test_every_operation_is_in_the_readme(unstarted: FastAPI) -> None:
     cells = [line for line in README.read_text().splitlines() if line.startswith("| `")]
     named = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /\S*)`", "\n".join(cells))
     assert sorted(named) == operations(unstarted)
+
+
+def table(first: str) -> list[list[str]]:
+    """The rows of the README's one table whose first column is called so."""
+    [part] = README.read_text().split(f"| {first} |")[1:]
+    lines = part.split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def parameters(app: FastAPI, path: str, method: str = "get") -> dict[str, dict[str, Any]]:
+    """The schemas of an operation's query parameters."""
+    found = app.openapi()["paths"][path][method]["parameters"]
+    return {part["name"]: part["schema"] for part in found if part["in"] == "query"}
+
+
+def choices(schema: dict[str, Any]) -> set[str]:
+    """The words that a parameter may be, if it is one of some."""
+    if "items" in schema:
+        return choices(schema["items"])
+    found = set(schema.get("enum", ()))
+    return found.union(*(choices(part) for part in schema.get("anyOf", ())))
+
+
+def test_every_parameter_of_a_list_is_in_the_readme(unstarted: FastAPI) -> None:
+    """The table has each parameter, with each of the words that it may be, and none that is not taken."""
+    served = parameters(unstarted, "/api/tasks")
+    written = {name: row for row in table("parameter") for name in re.findall("`([a-z_]+)`", row[0])}
+    assert written.keys() == served.keys()
+    assert len(table("parameter")) <= len(served)
+    for name, schema in served.items():
+        said = set(re.findall("`([a-z_]+)`", written[name][1]))
+        assert choices(schema) <= said, name
+        if choices(schema):
+            others = set(served) | {"true", "false"}
+            assert said <= choices(schema) | others, name
+
+
+def test_the_other_names_of_parameters_are_taken() -> None:
+    """What the table calls also accepted is: a list with it is another list than one without."""
+    accepted = {row[0].strip("`"): re.findall("`([a-z_]+)`", row[2]) for row in table("parameter")}
+    values = {"status": "pending", "sort": "updated", "order": "asc"}
+    for name, others in accepted.items():
+        for other in others:
+            value = other.removesuffix("_at")
+            if value != other:  # another spelling of a value
+                assert TaskListQuery.model_validate({name: other}) == TaskListQuery.model_validate(
+                    {name: value}
+                )
+                continue
+            asked = TaskListQuery.model_validate({other: values[name]})
+            assert asked == TaskListQuery.model_validate({name: values[name]}), other
+            assert asked != TaskListQuery(), other
+    assert accepted["status"] == ["status_filter"]
+
+
+def test_what_many_take_are_the_filters_of_a_list(unstarted: FastAPI) -> None:
+    """Counting, completing and deleting take all that the table has but its last four rows."""
+    filters = list(parameters(unstarted, "/api/tasks"))
+    assert [row[0] for row in table("parameter")][-4:] == ["`sort`", "`order`", "`limit`", "`cursor`"]
+    expected = set(filters) - {"sort", "order", "limit", "cursor"}
+    for path, method in (("/count", "get"), ("/complete-all", "post"), ("", "delete")):
+        assert parameters(unstarted, f"/api/tasks{path}", method).keys() == expected, path
+
+
+def test_every_field_of_a_task_is_in_the_readme(unstarted: FastAPI) -> None:
+    """The table has what a client may send, and the sentence after it all else that it reads."""
+    schemas = unstarted.openapi()["components"]["schemas"]
+    sent = {name for row in table("field") for name in re.findall("`([a-z_]+)`", row[0])}
+    assert sent == schemas["TaskCreate"]["properties"].keys()
+    [sentence] = re.findall(r"and what the service adds: (.*?)\(", README.read_text(), re.DOTALL)
+    added = set(re.findall("`([a-z_]+)`", sentence))
+    assert sent | added == schemas["TaskPublic"]["properties"].keys()
+
+
+def test_the_limits_in_the_readme_are_the_services() -> None:
+    """The numbers that a client has to keep to are those that it is held to."""
+    text = README.read_text()
+    assert f"1 to {TITLE_MAX} characters" in text
+    assert f"up to {DESCRIPTION_MAX} characters" in text
+    assert f"up to {TAGS_MAX}, each up to {TAG_MAX} characters" in text
+    assert f"up to {BATCH_MAX} operations" in text
+    assert f"1 to {LIST_MAX} (default {LIST_MAX})" in text
+    assert f"up to {WORDS_MAX} words" in text
+    assert f"Files over {BODY_MAX // 2**20} MiB or {LINES_MAX:,} lines" in text
+    assert f"within {KEPT // timedelta(hours=1)} hours" in text
 
 
 def test_the_other_prefix_is_in_the_readme(unstarted: FastAPI) -> None:

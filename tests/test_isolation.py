@@ -1,5 +1,6 @@
 """Another user's data does not exist. Driven by the OpenAPI document: a new operation is held to it too."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,21 +16,47 @@ MISSING = 2**62
 # Bodies that each operation takes, None for no body: one for each way through its code.
 BODIES: dict[str, tuple[Any, ...]] = {
     "list_tasks": (None,),
-    "create_task": ({"title": "bob's"},),
+    "count_tasks": (None,),
+    "get_stats": (None,),
+    "preview_recurrence": (None,),
+    "export_tasks": (None,),
+    "create_task": ({"title": "bob's"}, {"title": "bob's", "due_date": "2026-11-21", "tags": ["a"]}),
     "get_task": (None,),
-    "put_task": ({}, {"title": "bob's"}, {"description": None, "completed": True}),
-    "update_task": ({}, {"title": "bob's"}, {"description": None, "completed": True}),
+    "put_task": ({}, {"title": "bob's"}, {"description": None, "completed": True}, {"due_date": None}),
+    "update_task": ({}, {"title": "bob's"}, {"description": None, "completed": True}, {"timezone": "UTC"}),
     "complete_task": (None, {}, {"completed": True}, {"completed": False}),
     "delete_task": (None,),
+    "run_batch": ({"operations": []}, {"operations": [{"op": "create", "title": "bob's"}]}),
+    "complete_all": (None,),
+    "delete_all": (None,),
+    "import_tasks": ({"title": "bob's"},),
 }
+
+# The parameters that an operation cannot do without.
+QUERIES: dict[str, dict[str, str]] = {
+    "preview_recurrence": {"pattern": "daily", "due_date": "2026-11-21"},
+    "delete_all": {"completed": "false"},
+}
+
+# The operations that answer a list or a number of whatever the caller has.
+READING = {"list_tasks", "count_tasks", "get_stats", "preview_recurrence", "export_tasks"}
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 def bodies(operation: Operation) -> tuple[Any, ...]:
     """What to send to an operation."""
-    name = operation.id.removesuffix("_of_user")
-    if name not in BODIES:
-        pytest.fail(f"add the smallest bodies of {name} to BODIES: it must keep users apart like all others")
-    return BODIES[name]
+    if operation.name not in BODIES:
+        pytest.fail(f"add the smallest bodies of {operation.name} to BODIES: it must keep users apart too")
+    return BODIES[operation.name]
+
+
+def options(operation: Operation, body: Any, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """How a client hands a body over, with the parameters that it cannot do without."""
+    sent: dict[str, Any] = {"params": QUERIES.get(operation.name, {}), "headers": headers or {}}
+    if operation.name == "import_tasks":
+        return sent | {"content": json.dumps(body), "headers": sent["headers"] | NDJSON}
+    return sent | {"json": body}
 
 
 def address(operation: Operation, user_id: str, task_id: int) -> str:
@@ -54,6 +81,42 @@ def comparable(response: httpx.Response) -> tuple[int, tuple[tuple[bytes, bytes]
     return response.status_code, headers, response.content.replace(request_id, b"")
 
 
+async def everything(client: Client) -> list[dict[str, Any]]:
+    """All of a user's tasks."""
+    listed: list[dict[str, Any]] = (await client.get("/api/tasks")).json()
+    return listed
+
+
+async def both_have(alice: Client, bob: Client) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Tasks of every kind for both, alike but for the title; returns alice's, then bob's, newest first."""
+    for client in (alice, bob):
+        title = f"{client.user_id}'s"
+        await client.new_task(f"{title} plain")
+        await client.new_task(f"{title} done", completed=True, tags=["work"])
+        await client.new_task(f"{title} late", due_date="2020-01-01", priority="high", tags=["work", "home"])
+        await client.new_task(f"{title} series", due_date="2020-01-01", recurring_pattern="yearly")
+    return await everything(alice), await everything(bob)
+
+
+# Filters that tasks of both meet.
+FILTERS = (
+    "status=pending",
+    "status=completed",
+    "priority=high",
+    "tag=work",
+    "overdue=true",
+    "has_due_date=false",
+    "search=alice",
+    "search=s",
+    "created_after=2020-01-01",
+    "due_before=2021-01-01",
+)
+
+
+# Conditions that every version meets.
+CONDITIONAL = {"If-Match": '"1", "2"', "If-None-Match": "*"}
+
+
 async def test_anothers_task_is_a_missing_task(
     app: FastAPI, alice: Client, bob: Client, statements: Statements
 ) -> None:
@@ -61,17 +124,20 @@ async def test_anothers_task_is_a_missing_task(
     hers = await alice.new_task("alice's", description="secret")
     deleted = await bob.new_task()
     await bob.delete(f"/api/tasks/{deleted['id']}")
-    for operation, body in requests(app, "task_id"):
+    cases = [(*case, headers) for case in requests(app, "task_id") for headers in ({}, CONDITIONAL)]
+    for operation, body, headers in cases:
         answers, sent = [], []
         for task_id in (hers["id"], deleted["id"], MISSING):
             statements.clear()
-            response = await bob.request(operation.method, address(operation, "bob", task_id), json=body)
+            path = address(operation, "bob", task_id)
+            response = await bob.request(operation.method, path, **options(operation, body, headers))
             answers.append(comparable(response))
             sent.append(list(statements))
-        assert answers[0][0] == 404, f"{operation.id} {body}"
-        assert answers[0] == answers[1] == answers[2], f"{operation.id} {body}"
-        assert sent[0] == sent[1] == sent[2], f"{operation.id} {body} asks the database something else"
-        assert (await alice.get(f"/api/tasks/{hers['id']}")).json() == hers, f"{operation.id} {body}"
+        case = f"{operation.id} {body} {headers}"
+        assert answers[0][0] == 404, case
+        assert answers[0] == answers[1] == answers[2], case
+        assert sent[0] == sent[1] == sent[2], f"{case} asks the database something else"
+        assert (await alice.get(f"/api/tasks/{hers['id']}")).json() == hers, case
 
 
 async def test_anothers_path_is_refused_before_the_database(
@@ -82,7 +148,11 @@ async def test_anothers_path_is_refused_before_the_database(
     for operation, body in requests(app, "user_id"):
         statements.clear()
         answers = {
-            comparable(await bob.request(operation.method, address(operation, user_id, task_id), json=body))
+            comparable(
+                await bob.request(
+                    operation.method, address(operation, user_id, task_id), **options(operation, body)
+                )
+            )
             for user_id in ("alice", "nobody", "Bob", "bob%20", "%62ob2", "%00", "%C3%BC", "%FF")
             for task_id in (hers["id"], MISSING)
         }
@@ -98,12 +168,8 @@ async def test_lists_show_ones_own_tasks_only(app: FastAPI, alice: Client, bob: 
     for number in range(4):
         await alice.new_task(f"alice's {number}", completed=number % 2 == 0)
         own.append((await bob.new_task(f"bob's {number}", completed=number % 2 == 0))["id"])
-    lists = [
-        operation
-        for operation in operations(app)
-        if operation.method == "GET" and operation.id not in SYSTEM and "task_id" not in operation.parameters
-    ]
-    assert lists
+    lists = [operation for operation in operations(app) if operation.name == "list_tasks"]
+    assert len(lists) == 2
     for operation in lists:
         for query in ("", "status=pending", "status=completed", "sort=title", "user_id=alice"):
             shown: list[int] = []
@@ -118,29 +184,175 @@ async def test_lists_show_ones_own_tasks_only(app: FastAPI, alice: Client, bob: 
             assert sorted(shown) == expected, f"{operation.id} {query}"
 
 
+def test_all_that_reads_many_tasks_is_known(app: FastAPI) -> None:
+    """Each operation that reads tasks without naming one is held to keep users apart by name below."""
+    found = {
+        operation.name
+        for operation in operations(app)
+        if operation.method == "GET" and operation.id not in SYSTEM and "task_id" not in operation.parameters
+    }
+    assert found == READING
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/bob"])
+async def test_numbers_are_of_ones_own_tasks(alice: Client, bob: Client, prefix: str) -> None:
+    """Counts and statistics are what they would be without anybody else."""
+    _, own = await both_have(alice, bob)
+    listed = {query: (await bob.get(f"{prefix}/tasks?{query}")).json() for query in ("", *FILTERS)}
+    assert len(listed[""]) == len(own) == 4
+    for query, found in listed.items():
+        assert (await bob.get(f"{prefix}/tasks/count?{query}")).json() == {"count": len(found)}, query
+    stats = (await bob.get(f"{prefix}/tasks/stats")).json()
+    assert (stats["total"], stats["completed"], stats["overdue"]) == (4, 1, 2)
+    assert stats["by_priority"] == {"low": 0, "medium": 3, "high": 1}
+    assert stats["by_tag"] == {"work": 2, "home": 1}
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/bob"])
+async def test_a_file_holds_ones_own_tasks(alice: Client, bob: Client, prefix: str) -> None:
+    """An export of bob's has every task of his and nothing of alice's, in each format."""
+    _, own = await both_have(alice, bob)
+    lines = (await bob.get(f"{prefix}/tasks/export")).text.splitlines()
+    assert [json.loads(line)["title"] for line in lines] == [task["title"] for task in reversed(own)]
+    csv = (await bob.get(f"{prefix}/tasks/export?format=csv&user_id=alice")).text
+    assert (csv.count("bob's"), csv.count("alice")) == (4, 0)
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/bob"])
+async def test_many_at_once_are_ones_own(alice: Client, bob: Client, prefix: str) -> None:
+    """Completing and deleting by a filter changes as many tasks as bob's list shows, and none of alice's."""
+    hers, _ = await both_have(alice, bob)
+    for query in ("", *FILTERS):
+        found = (await bob.get(f"{prefix}/tasks?{query}")).json()
+        pending = [task["id"] for task in found if not task["completed"]]
+        answer = await bob.post(f"{prefix}/tasks/complete-all?{query}")
+        assert answer.json() == {"completed": len(pending)}, query
+        assert await everything(alice) == hers, query
+        await bob.new_task("bob's plain")
+    for query in FILTERS:
+        found = (await bob.get(f"{prefix}/tasks?{query}")).json()
+        assert (await bob.delete(f"{prefix}/tasks?{query}")).json() == {"deleted": len(found)}, query
+        assert (await bob.get(f"{prefix}/tasks?{query}")).json() == [], query
+        assert await everything(alice) == hers, query
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/bob"])
+@pytest.mark.parametrize("atomic", ["true", "false"])
+async def test_a_batch_finds_ones_own_tasks(
+    alice: Client, bob: Client, statements: Statements, prefix: str, atomic: str
+) -> None:
+    """Each operation on another's task says what it says of a missing one, byte for byte."""
+    hers = await alice.new_task("alice's", due_date="2026-11-21", recurring_pattern="daily")
+    deleted = await bob.new_task()
+    await bob.delete(f"/api/tasks/{deleted['id']}")
+    for operation in (
+        {"op": "update", "title": "bob's"},
+        {"op": "update", "completed": True, "version": 1},
+        {"op": "update"},
+        {"op": "complete"},
+        {"op": "complete", "completed": False, "version": 7},
+        {"op": "delete"},
+        {"op": "delete", "version": 1},
+    ):
+        answers, sent = [], []
+        for task_id in (hers["id"], deleted["id"]):
+            statements.clear()
+            body = {"operations": [operation | {"id": task_id}, {"op": "update", "id": task_id}]}
+            response = await bob.post(f"{prefix}/tasks/batch?atomic={atomic}", json=body)
+            assert [result["status"] for result in response.json()["results"]] == [404, 404], response.text
+            answers.append(comparable(response))
+            sent.append(list(statements))
+        assert answers[0] == answers[1], operation
+        assert sent[0] == sent[1], operation
+        assert await everything(alice) == [hers], operation
+        assert await everything(bob) == [], operation
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/bob"])
+async def test_anothers_file_is_new_tasks(alice: Client, bob: Client, prefix: str) -> None:
+    """What alice exported, ids and all, is for bob a file of tasks that never were."""
+    hers, _ = await both_have(alice, bob)
+    await bob.delete("/api/tasks?created_after=2020-01-01")
+    file = (await alice.get("/api/tasks/export")).content
+    for created, unchanged in ((4, 0), (0, 4)):
+        reply = (await bob.post(f"{prefix}/tasks/import", content=file, headers=NDJSON)).json()
+        assert (reply["created"], reply["unchanged"], reply["invalid"]) == (created, unchanged, 0)
+        assert {line["id"] for line in reply["lines"]}.isdisjoint(task["id"] for task in hers)
+    assert {task["user_id"] for task in await everything(bob)} == {"bob"}
+    assert await everything(alice) == hers
+    # Nor is her file any less new to her for having been his.
+    reply = (await alice.post("/api/tasks/import", content=file, headers=NDJSON)).json()
+    assert (reply["created"], reply["unchanged"]) == (0, 4)
+
+
+async def test_an_idempotency_key_is_ones_own(app: FastAPI, alice: Client, bob: Client) -> None:
+    """The same key and the same request of two users are two requests: neither reads the other's answer."""
+    concerned = [
+        operation
+        for operation in operations(app)
+        if operation.method == "POST" and not operation.parameters  # the other prefix names the user
+    ]
+    assert {operation.name for operation in concerned} >= {"create_task", "run_batch", "import_tasks"}
+    for operation in concerned:
+        headers = {"Idempotency-Key": f"the-key-of-{operation.name}"}
+        sent = options(operation, bodies(operation)[-1], headers)
+        first = await alice.request(operation.method, operation.path, **sent)
+        hers = await everything(alice)
+        other = await bob.request(operation.method, operation.path, **sent)
+        again = await alice.request(operation.method, operation.path, **sent)
+        assert first.is_success, operation.id
+        assert other.is_success, operation.id
+        assert "idempotency-replayed" not in other.headers, operation.id
+        assert "alice" not in other.text, operation.id
+        assert again.headers["idempotency-replayed"] == "true", operation.id
+        assert again.content == first.content, operation.id
+        assert await everything(alice) == hers, operation.id
+        assert {task["user_id"] for task in await everything(bob)} <= {"bob"}, operation.id
+
+
+async def answered_tasks(bob: Client, response: httpx.Response) -> list[dict[str, Any]]:
+    """The tasks that an answer is about, whatever its shape."""
+    answer = response.json()
+    if "results" in answer:
+        return [result["task"] for result in answer["results"]]
+    if "lines" in answer:
+        return [(await bob.get(f"/api/tasks/{line['id']}")).json() for line in answer["lines"]]
+    return [answer]
+
+
 async def test_a_request_cannot_name_its_owner_or_its_id(app: FastAPI, alice: Client, bob: Client) -> None:
     """`user_id` and `id` in a body or a query change nothing: rows are the caller's, ids the database's."""
     hers = await alice.new_task("alice's")
     named = {"id": hers["id"], "user_id": "alice", "userId": "alice", "owner": "alice"}
     concerned = [operation for operation in operations(app) if "requestBody" in operation.spec]
-    assert concerned
+    assert {operation.name for operation in concerned} >= {"create_task", "run_batch", "import_tasks"}
     for operation in concerned:
-        for body in bodies(operation):
+        for number, body in enumerate(bodies(operation)):
             own = await bob.new_task()
-            response = await bob.request(
-                operation.method,
-                address(operation, "bob", own["id"]),
-                json=(body or {}) | named,
-                params={"user_id": "alice", "id": hers["id"]},
-            )
+            naming = (body or {}) | named | {"description": f"{operation.id} {number}"}
+            if operation.name == "run_batch":
+                naming["operations"] = [each | named for each in naming["operations"]]
+            sent = options(operation, naming)
+            sent["params"] = sent["params"] | {"user_id": "alice", "id": hers["id"]}
+            path = address(operation, "bob", own["id"])
+            response = await bob.request(operation.method, path, **sent)
             assert response.is_success, f"{operation.id} {body}: {response.text}"
-            task = response.json()
-            assert task["user_id"] == "bob", f"{operation.id} {body}"
-            if "task_id" in operation.parameters:
-                assert task["id"] == own["id"], f"{operation.id} {body}"
-            else:
-                assert task["id"] > own["id"], f"{operation.id} {body}"
+            for task in await answered_tasks(bob, response):
+                assert task["user_id"] == "bob", f"{operation.id} {body}"
+                if "task_id" in operation.parameters:
+                    assert task["id"] == own["id"], f"{operation.id} {body}"
+                else:
+                    assert task["id"] > own["id"], f"{operation.id} {body}"
     assert (await alice.get("/api/tasks")).json() == [hers]
+
+
+async def test_many_at_once_cannot_name_an_owner(alice: Client, bob: Client) -> None:
+    """Where a parameter more could select too much it is refused, `user_id` like any other."""
+    hers, own = await both_have(alice, bob)
+    for method, path in (("POST", "/api/tasks/complete-all"), ("DELETE", "/api/tasks")):
+        response = await bob.request(method, path, params={"completed": "false", "user_id": "alice"})
+        assert response.status_code == 422, path
+    assert (await everything(alice), await everything(bob)) == (hers, own)
 
 
 async def test_without_a_good_token_nothing_is_done(
@@ -161,7 +373,8 @@ async def test_without_a_good_token_nothing_is_done(
             for name, headers in bad.items():
                 statements.clear()
                 path = address(operation, "alice", hers["id"])
-                response = await client.request(operation.method, path, json=body, headers=headers)
+                sent = options(operation, body, headers)
+                response = await client.request(operation.method, path, **sent)
                 case = f"{operation.id} {body} with {name}"
                 if operation.id in SYSTEM:
                     assert response.status_code == 200, case

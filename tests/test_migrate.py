@@ -112,13 +112,15 @@ async def made(url: str, how: Callable[[Database, Settings], Any], **settings: A
 
 
 async def described(url: str) -> str:
-    """The whole schema as text: pg_dump's, or SQLite's own, less spaces and quotes that mean nothing."""
+    """The whole schema as text: pg_dump's, or SQLite's own, less the characters that mean nothing."""
     if url == FILE:
         rows = await run(url, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type, name")
         plain = (
             re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")").replace('"', "") for (sql,) in rows
         )
-        return "\n".join(", ".join(sorted(sql.split(", "))) for sql in plain)  # constraints have no order
+        # Parentheses around a word mean nothing either, and constraints have no order.
+        plain = (re.sub(r"DEFAULT \((\w+)\)", r"DEFAULT \1", sql).removesuffix(")") for sql in plain)
+        return "\n".join(", ".join(sorted(sql.split(", "))) for sql in plain)
     command = [POSTGRES_BIN_PATH / "pg_dump", "--schema-only", "--no-owner", "--restrict-key=test", url]
     dump = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
     assert "CREATE TABLE public.tasks" in dump.stdout
@@ -174,6 +176,41 @@ async def test_up_down_up_with_rows(url: str) -> None:
     for name in ("account", "session", "verification", "jwks", "alembic_version"):
         await run(url, f"DROP TABLE {name}")
     assert await described(url) == fresh
+
+
+async def test_the_first_versions_tasks_come_along(url: str) -> None:
+    """The tasks of the first schema are those of this one and the other way round; no id is given twice."""
+    await made(url, lambda database, its: upgrade(database, its, "0001"))
+    first = await described(url)
+    await run(
+        url,
+        """INSERT INTO "user" (id, name, email, "emailVerified") VALUES ('ann', 'Ann', 'a@b.cd', true)""",
+        "INSERT INTO tasks (user_id, title, completed) VALUES ('ann', 'open', false), ('ann', 'done', true)",
+        "INSERT INTO tasks (user_id, title) VALUES ('ann', 'deleted')",
+        "DELETE FROM tasks WHERE title = 'deleted'",
+    )
+    columns = "id, user_id, title, description, completed, created_at, updated_at"
+    before = await run(url, f"SELECT {columns} FROM tasks ORDER BY id")
+    await made(url, upgrade)
+    assert await run(url, f"SELECT {columns} FROM tasks ORDER BY id") == before
+    new = await run(
+        url,
+        """SELECT title, completed_at = updated_at, priority, timezone, version,
+                  coalesce(CAST(due_at AS text), CAST(due_day AS text), recurring_pattern, series_start,
+                           CAST(next_task_id AS text), import_key)
+           FROM tasks ORDER BY id""",
+    )
+    assert new == [("open", None, 2, "UTC", 1, None), ("done", True, 2, "UTC", 1, None)]
+    await run(url, "INSERT INTO tasks (user_id, title) VALUES ('ann', 'new')")
+    assert await run(url, "SELECT id FROM tasks WHERE title = 'new'") == [(4,)]
+    await run(url, "DELETE FROM tasks WHERE title = 'new'")
+    await made(url, lambda database, its: downgrade(database, its, "0001"))
+    assert await run(url, f"SELECT {columns} FROM tasks ORDER BY id") == before
+    assert await described(url) == first
+    await made(url, upgrade)
+    assert await run(url, f"SELECT {columns} FROM tasks ORDER BY id") == before
+    await run(url, "INSERT INTO tasks (user_id, title) VALUES ('ann', 'newer')")
+    assert await run(url, "SELECT id FROM tasks WHERE title = 'newer'") == [(5,)]
 
 
 @pytest.fixture

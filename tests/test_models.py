@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from backend.models import schema, tasks, users
+from backend.models import idempotency_keys, schema, tasks, users
 from tests.conftest import add_user
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -47,7 +47,7 @@ async def test_every_constraint_has_its_name(connection: AsyncConnection) -> Non
     def names(sync: Connection) -> set[str | None]:
         inspector = inspect(sync)
         found: set[str | None] = set()
-        for table in ("user", "tasks"):
+        for table in ("user", "tasks", "idempotency_keys"):
             found.add(inspector.get_pk_constraint(table)["name"])
             found |= {key["name"] for key in inspector.get_foreign_keys(table)}
             found |= {key["name"] for key in inspector.get_unique_constraints(table)}
@@ -61,11 +61,14 @@ async def test_every_constraint_has_its_name(connection: AsyncConnection) -> Non
         "tasks_user_id_fkey",
         "tasks_title_check",
         "tasks_description_check",
+        "tasks_priority_check",
+        "idempotency_keys_pkey",
+        "idempotency_keys_user_id_fkey",
     }
 
 
 async def test_the_lists_have_their_indexes(connection: AsyncConnection) -> None:
-    """Newest first, and by status newest first: each list is read in order from one index of its own."""
+    """Newest first, by status newest first, by due date: each is read in order from one index of its own."""
     if connection.dialect.name == "sqlite":
         statement = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'tasks'"
     else:
@@ -73,6 +76,50 @@ async def test_the_lists_have_their_indexes(connection: AsyncConnection) -> None
     indexes = {name: definition.partition("(")[2] for name, definition in await rows(connection, statement)}
     assert indexes["tasks_newest_idx"] == "user_id, created_at DESC, id DESC)"
     assert indexes["tasks_status_idx"] == "user_id, completed, created_at DESC, id DESC)"
+    assert indexes["tasks_due_idx"] == "user_id, due_at, id)"
+    imported = indexes["tasks_import_idx"].replace("(", "").replace(")", "")
+    assert imported == "user_id, import_key WHERE import_key IS NOT NULL"
+    if connection.dialect.name == "sqlite":
+        assert "tasks_tags_idx" not in indexes  # it has no index on what is in a list
+    else:
+        assert indexes["tasks_tags_idx"] == "tags)"
+
+
+async def test_what_is_imported_is_there_once(app: FastAPI, connection: AsyncConnection) -> None:
+    """A user has no two tasks with the same import key; others, and tasks without one, are free."""
+    await add_user(app, "bob")
+    for user_id, key in (("alice", "a"), ("alice", "b"), ("bob", "a"), ("alice", None), ("alice", None)):
+        await insert(connection, user_id=user_id, title="a", import_key=key)
+    with pytest.raises(DBAPIError, match=r"(?i)unique"):
+        await insert(connection, user_id="alice", title="a", import_key="a")
+
+
+async def test_answers_are_kept_by_user_and_key(app: FastAPI, connection: AsyncConnection) -> None:
+    """Two users may use the same key, one user uses it once; it goes with its user, and has an age."""
+    await add_user(app, "bob")
+    statement = text("INSERT INTO idempotency_keys (user_id, key, fingerprint) VALUES (:user_id, :key, 'f')")
+    for user_id in ("alice", "bob"):
+        await connection.execute(statement, {"user_id": user_id, "key": "k"})
+    refused: list[dict[str, Any]] = [
+        {"user_id": "alice", "key": "k"},
+        {"user_id": "mallory", "key": "k"},
+        {"user_id": "alice", "key": None},
+        {"user_id": None, "key": "k"},
+    ]
+    for values in refused:
+        with pytest.raises(DBAPIError):
+            await connection.execute(statement, values)
+    kept = (await connection.execute(select(idempotency_keys).order_by(idempotency_keys.c.user_id))).all()
+    assert [(row.user_id, row.key, row.fingerprint) for row in kept] == [
+        ("alice", "k", "f"),
+        ("bob", "k", "f"),
+    ]
+    for row in kept:
+        assert (row.status, row.headers, row.body) == (None, None, None)
+        assert abs(datetime.now(UTC) - row.created_at) < timedelta(minutes=1)
+    await connection.execute(text("""DELETE FROM "user" WHERE id = 'alice'"""))
+    assert await rows(connection, "SELECT user_id FROM idempotency_keys") == [("bob",)]
+    assert {index.name for index in idempotency_keys.indexes} == {"idempotency_keys_age_idx"}
 
 
 async def test_a_users_tasks_go_with_the_user(app: FastAPI, connection: AsyncConnection) -> None:
@@ -90,6 +137,12 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"title": None}, "title"),
     ({"description": "x" * 1001}, "tasks_description_check"),
     ({"completed": None}, "completed"),
+    ({"priority": 0}, "tasks_priority_check"),
+    ({"priority": 4}, "tasks_priority_check"),
+    ({"priority": None}, "priority"),
+    ({"tags": None}, "tags"),
+    ({"timezone": None}, "timezone"),
+    ({"version": None}, "version"),
     ({"created_at": None}, "created_at"),
     ({"updated_at": None}, "updated_at"),
     ({"user_id": None}, "user_id"),
@@ -123,6 +176,10 @@ async def test_the_database_fills_in_the_rest(connection: AsyncConnection) -> No
     made = (await connection.execute(select(tasks).order_by(tasks.c.id))).all()
     for row in made:
         assert (row.completed, row.description) == (False, None)
+        assert (row.priority, row.tags, row.timezone, row.version) == ("medium", [], "UTC", 1)
+        assert (row.completed_at, row.due_at, row.due_day) == (None, None, None)
+        assert (row.recurring_pattern, row.series_start) == (None, None)
+        assert (row.next_task_id, row.import_key) == (None, None)
         assert row.created_at == row.updated_at
         assert before <= row.created_at <= after
         assert row.created_at.utcoffset() == timedelta(0)
@@ -189,8 +246,9 @@ async def test_the_user_table_has_better_auths_columns(connection: AsyncConnecti
 def test_the_user_table_may_have_another_name(name: str, kind: str) -> None:
     """Only the user table and what leads to it follow the settings; the models stay as they are."""
     tables = schema(name, kind).tables
-    assert set(tables) == {name, "tasks"}
-    [key] = tables["tasks"].c.user_id.foreign_keys
-    assert (key.column, key.ondelete) == (tables[name].c.id, "CASCADE")
-    [original] = tasks.c.user_id.foreign_keys
-    assert original.column is users.c.id
+    assert set(tables) == {name, "tasks", "idempotency_keys"}
+    for table in (tasks, idempotency_keys):
+        [key] = tables[table.name].c.user_id.foreign_keys
+        assert (key.column, key.ondelete) == (tables[name].c.id, "CASCADE")
+        [original] = table.c.user_id.foreign_keys
+        assert original.column is users.c.id

@@ -15,6 +15,26 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 # The operations that need no token.
 SYSTEM = {"root", "health", "ready"}
 
+JSON = {"application/json"}
+FILES = {"application/x-ndjson", "text/csv"}
+
+# The errors that carry more than a sentence.
+SHAPES = {"409": "BatchProblem", "412": "VersionProblem", "422": "ValidationProblem"}
+
+# What each operation answers when it succeeds, if that is not a 200 with a task.
+SUCCESSES = {
+    "create_task": "201",
+    "delete_task": "204",
+}
+REPLIES = {
+    "run_batch": "BatchReply",
+    "complete_all": "CompletedCount",
+    "delete_all": "DeletedCount",
+    "import_tasks": "ImportReply",
+    "count_tasks": "TaskCount",
+    "get_stats": "TaskStats",
+}
+
 
 class Operation(NamedTuple):
     """One operation of the document."""
@@ -28,6 +48,11 @@ class Operation(NamedTuple):
     def parameters(self) -> set[str]:
         """The names of the parameters in its path."""
         return set(re.findall(r"{(\w+)}", self.path))
+
+    @property
+    def name(self) -> str:
+        """What it is called under both prefixes."""
+        return self.id.removesuffix("_of_user")
 
 
 def operations(app: FastAPI) -> list[Operation]:
@@ -45,15 +70,31 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("root", "GET", "/"),
         ("health", "GET", "/health"),
         ("ready", "GET", "/ready"),
+        ("run_batch", "POST", "/api/tasks/batch"),
+        ("complete_all", "POST", "/api/tasks/complete-all"),
+        ("delete_all", "DELETE", "/api/tasks"),
         ("list_tasks", "GET", "/api/tasks"),
         ("create_task", "POST", "/api/tasks"),
+        ("run_batch_of_user", "POST", "/api/{user_id}/tasks/batch"),
+        ("complete_all_of_user", "POST", "/api/{user_id}/tasks/complete-all"),
+        ("delete_all_of_user", "DELETE", "/api/{user_id}/tasks"),
+        ("list_tasks_of_user", "GET", "/api/{user_id}/tasks"),
+        ("create_task_of_user", "POST", "/api/{user_id}/tasks"),
+        ("export_tasks", "GET", "/api/tasks/export"),
+        ("import_tasks", "POST", "/api/tasks/import"),
+        ("export_tasks_of_user", "GET", "/api/{user_id}/tasks/export"),
+        ("import_tasks_of_user", "POST", "/api/{user_id}/tasks/import"),
+        ("count_tasks", "GET", "/api/tasks/count"),
+        ("get_stats", "GET", "/api/tasks/stats"),
+        ("preview_recurrence", "GET", "/api/tasks/recurrence"),
         ("get_task", "GET", "/api/tasks/{task_id}"),
         ("update_task", "PATCH", "/api/tasks/{task_id}"),
         ("put_task", "PUT", "/api/tasks/{task_id}"),
         ("delete_task", "DELETE", "/api/tasks/{task_id}"),
         ("complete_task", "PATCH", "/api/tasks/{task_id}/complete"),
-        ("list_tasks_of_user", "GET", "/api/{user_id}/tasks"),
-        ("create_task_of_user", "POST", "/api/{user_id}/tasks"),
+        ("count_tasks_of_user", "GET", "/api/{user_id}/tasks/count"),
+        ("get_stats_of_user", "GET", "/api/{user_id}/tasks/stats"),
+        ("preview_recurrence_of_user", "GET", "/api/{user_id}/tasks/recurrence"),
         ("get_task_of_user", "GET", "/api/{user_id}/tasks/{task_id}"),
         ("update_task_of_user", "PATCH", "/api/{user_id}/tasks/{task_id}"),
         ("put_task_of_user", "PUT", "/api/{user_id}/tasks/{task_id}"),
@@ -68,7 +109,7 @@ def test_every_operation_says_what_it_does(app: FastAPI) -> None:
     """Each has a short summary, a sentence and the noun it belongs to."""
     for operation in operations(app):
         summary = operation.spec.get("summary", "")
-        made_of_name = operation.id.removesuffix("_of_user").replace("_", " ").title()
+        made_of_name = operation.name.replace("_", " ").title()
         assert 3 <= len(summary) <= 40, f"{operation.id}: give the route a summary="
         assert summary != made_of_name, f"{operation.id}: give the route a summary= of your own"
         assert operation.spec.get("description"), f"{operation.id}: give the endpoint a docstring"
@@ -82,36 +123,65 @@ def test_every_operation_documents_its_answers(app: FastAPI) -> None:
         errors = {status for status in responses if status[0] in "45"}
         # A 403 is another user's path, and on all of them another site's request with a session cookie.
         expected = {"401", "403", "413", "422", "503"}
-        expected |= {"404"} if "task_id" in operation.parameters else set()
+        if "task_id" in operation.parameters:
+            expected |= {"404"} if operation.method == "GET" else {"404", "412"}
+        expected |= {"409"} if operation.name == "run_batch" else set()
         if operation.id in SYSTEM:
             expected = {"503"} if operation.id == "ready" else set()
         assert errors == expected, f"{operation.id}: name its errors in responses=documented(…)"
         for status, response in responses.items():
             assert response["description"], f"{operation.id}: {status} has no description"
             content = response.get("content", {})
-            if status == "204":
-                assert content == {}, f"{operation.id}: a 204 has no body"
+            if status in ("204", "304"):
+                assert content == {}, f"{operation.id}: a {status} has no body"
                 continue
-            assert content.keys() == {"application/json"}, f"{operation.id}: {status} is JSON"
+            media_types = FILES if (operation.name, status) == ("export_tasks", "200") else JSON
+            assert content.keys() == media_types, f"{operation.id}: {status}"
             if status in errors:
-                shape = "ValidationProblem" if status == "422" else "Problem"
+                shape = SHAPES.get(status, "Problem")
                 schema = content["application/json"]["schema"]
                 assert schema == {"$ref": f"#/components/schemas/{shape}"}, f"{operation.id}: {status}"
 
 
 def test_successes_are_documented_as_they_are(app: FastAPI) -> None:
-    """A list is an array of tasks, a new task is a 201, a deleted one a 204, all else a task."""
+    """A list is an array of tasks, a new task is a 201, a deleted one a 204, all else a task or as named."""
     task = {"$ref": "#/components/schemas/TaskPublic"}
+    moments = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
     for operation in operations(app):
         if operation.id in SYSTEM:
             continue
         successes = {status for status in operation.spec["responses"] if status[0] == "2"}
-        noun = operation.id.removesuffix("_of_user")
-        status = {"create_task": "201", "delete_task": "204"}.get(noun, "200")
+        name = operation.name
+        status = SUCCESSES.get(name, "200")
         assert successes == {status}, operation.id
-        if status != "204":
-            schema = operation.spec["responses"][status]["content"]["application/json"]["schema"]
-            assert (schema["items"] if noun == "list_tasks" else schema) == task, operation.id
+        not_modified = {status for status in operation.spec["responses"] if status[0] == "3"}
+        assert not_modified == ({"304"} if name == "get_task" else set()), operation.id
+        if status == "204":
+            continue
+        content = operation.spec["responses"][status]["content"]
+        if name == "export_tasks":
+            assert content == {kind: {"schema": {"type": "string"}} for kind in FILES}, operation.id
+            continue
+        schema = content["application/json"]["schema"]
+        if name in REPLIES:
+            assert schema == {"$ref": f"#/components/schemas/{REPLIES[name]}"}, operation.id
+        elif name == "preview_recurrence":
+            assert (schema["type"], schema["items"]) == ("array", moments), operation.id
+        else:
+            assert (schema["items"] if name == "list_tasks" else schema) == task, operation.id
+
+
+def test_requests_are_documented_as_they_are(app: FastAPI) -> None:
+    """What goes in: a file in two media types, all else JSON; conditions and retry keys in the headers."""
+    for operation in operations(app):
+        body = operation.spec.get("requestBody", {}).get("content", {})
+        expected = FILES if operation.name == "import_tasks" else JSON if body else set()
+        assert body.keys() == expected, operation.id
+        headers = {part["name"] for part in operation.spec.get("parameters", ()) if part["in"] == "header"}
+        if "task_id" in operation.parameters:
+            assert headers == {"if-none-match" if operation.method == "GET" else "if-match"}, operation.id
+        else:
+            assert headers == ({"idempotency-key"} if operation.method == "POST" else set()), operation.id
 
 
 def test_the_document_says_that_a_title_is_not_blank(app: FastAPI) -> None:

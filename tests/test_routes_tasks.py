@@ -21,11 +21,53 @@ async def test_create_answers_the_task_and_its_address(alice: Client) -> None:
         "title": "Buy milk",
         "description": "two litres",
         "completed": False,
+        "completed_at": None,
+        "priority": "medium",
+        "tags": [],
+        "due_date": None,
+        "timezone": "UTC",
+        "recurring": False,
+        "recurring_pattern": None,
+        "next_task_id": None,
+        "version": 1,
         "created_at": "",
         "updated_at": "",
     }
+    assert response.headers["ETag"] == '"1"'
     assert task["created_at"] == task["updated_at"]
     assert task["created_at"].endswith("Z")
+    assert (await alice.get(response.headers["Location"])).json() == task
+
+
+async def test_a_task_can_be_created_with_every_field(alice: Client) -> None:
+    """What is planned with comes back as it was sent, an instant in UTC; a done task says since when."""
+    sent = {
+        "title": "Pay rent",
+        "description": None,
+        "completed": True,
+        "priority": "HIGH",
+        "tags": ["home", " money ", "home"],
+        "due_date": "2026-11-21T09:00:00+01:00",
+        "timezone": "Europe/Berlin",
+        "recurring": True,
+        "recurring_pattern": "rrule:freq=monthly;bymonthday=1",
+    }
+    response = await alice.post("/api/tasks", json=sent)
+    assert response.status_code == 201, response.text
+    task = response.json()
+    assert task | {"id": 0} == sent | {
+        "id": 0,
+        "user_id": "alice",
+        "completed_at": task["created_at"],
+        "priority": "high",
+        "tags": ["home", "money"],
+        "due_date": "2026-11-21T08:00:00Z",
+        "recurring_pattern": "FREQ=MONTHLY;BYMONTHDAY=1",
+        "next_task_id": None,
+        "version": 1,
+        "created_at": task["created_at"],
+        "updated_at": task["created_at"],
+    }
     assert (await alice.get(response.headers["Location"])).json() == task
 
 
@@ -316,7 +358,7 @@ async def test_the_last_page_has_no_next(alice: Client) -> None:
 
 
 async def test_cursors_belong_to_their_user_and_list(alice: Client, bob: Client) -> None:
-    """A cursor is worth nothing to another user, filter, sort or order, or with a character changed."""
+    """A cursor is worth nothing to another user, filter, sort or order, or with one character changed."""
     for title in ("a", "b"):
         await alice.new_task(title)
         await bob.new_task(title)

@@ -120,6 +120,50 @@ async def test_what_was_acknowledged_survives_a_crash(server: Server, url: str) 
         assert (await client.post("/api/tasks", json={"title": "after"})).status_code == 201
 
 
+async def exchange(address: str, method: str, path: str, headers: dict[str, str]) -> tuple[bytes, bytes]:
+    """An answer as it is on the wire: its head, and all that follows until the server closes."""
+    url = httpx.URL(address)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    lines = {"Host": "x", "Connection": "close", **ALICE, **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
+    async with asyncio.timeout(TIMEOUT):
+        answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return answer, body
+
+
+async def test_answers_without_a_body_have_none(server: Server) -> None:
+    """A 304 and a 204 end with their head and promise no bytes; the server has nothing to complain of."""
+    address = await server.start({"DATABASE_URL": "sqlite:///tasks.db"})
+    await sign_up("sqlite:///tasks.db", "alice")
+    async with client_of(address) as client:
+        task = (await client.post("/api/tasks", json={"title": "a"})).json()
+        path = f"/api/tasks/{task['id']}"
+        unchanged = {"If-None-Match": (await client.get(path)).headers["ETag"]}
+        for method, headers, status in (("GET", unchanged, b"304"), ("DELETE", {}, b"204")):
+            head, body = await exchange(address, method, path, headers)
+            start, *lines = head.lower().split(b"\r\n")
+            assert start.split()[1] == status, head
+            assert body == b"", head
+            promised = [line for line in lines if line.startswith((b"content-length", b"transfer-encoding"))]
+            assert promised in ([], [b"content-length: 0"]), head
+            if status == b"304":
+                assert b'etag: "1"' in lines  # RFC 9110 §15.4.5
+                assert promised == []  # 0 would be a lie: the task has a length
+        # And on a connection that stays open, as a frontend's does, the next answer is its own.
+        second = (await client.post("/api/tasks", json={"title": "b"})).json()
+        path = f"/api/tasks/{second['id']}"
+        for _ in range(3):
+            assert (await client.get(path, headers={"If-None-Match": '"1"'})).status_code == 304
+            assert (await client.get(path)).json() == second
+        assert (await client.delete(path)).status_code == 204
+        assert (await client.get(path)).status_code == 404
+    await server.terminate()
+    assert "Traceback" not in server.stderr
+    assert "Content-Length" not in server.stderr
+
+
 async def test_the_start_line_says_where_things_are(server: Server, databases: Databases) -> None:
     """One line on stdout has the address, the database without its password, and how to get a token."""
     plain = await databases.create()

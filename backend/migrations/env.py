@@ -16,12 +16,14 @@ models = schema(settings.auth_user_table, settings.auth_user_id_type)
 # Better Auth's tables are not ours to change, nor is anything else in the database.
 OURS = set(Base.metadata.tables) - {users.name}
 
-# SQLite does not tell what an index on expressions is made of: compared, each would be made anew every time.
+# SQLite does not tell what an index on expressions is made of, and has none of PostgreSQL's own kinds:
+# compared, each would be made anew every time.
 UNREADABLE = {
     index.name
     for table in models.tables.values()
     for index in table.indexes
-    if connection.dialect.name == "sqlite" and len(index.columns) < len(index.expressions)
+    if connection.dialect.name == "sqlite"
+    and (len(index.columns) < len(index.expressions) or index.dialect_options["postgresql"]["using"])
 }
 
 

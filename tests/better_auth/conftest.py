@@ -175,7 +175,7 @@ async def together(
         yield Pair(auth, url, environment, opened)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def pair(databases: Databases, _better_auth: None) -> AsyncIterator[Pair]:
     """Both, with every way to sign in, for tests that leave the servers as they were."""
     async with together(databases, {"AUTH_ACCEPT_SESSIONS": "true"}, cookie_cache="jwt") as pair:

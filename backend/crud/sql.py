@@ -1,0 +1,81 @@
+"""SQL that PostgreSQL and SQLite say differently."""
+
+from typing import Any
+
+from sqlalchemy import ARRAY, JSON, BigInteger, Dialect, TypeDecorator
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Boolean, NullType, TypeEngine
+
+
+class contains_all(FunctionElement[bool]):  # noqa: N801 - reads as the SQL function it is
+    """Whether a TextList has every text of another."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+class contains_any(FunctionElement[bool]):  # noqa: N801 - as above
+    """Whether a TextList has any text of another."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(contains_all, "postgresql")
+def _all_postgresql(element: contains_all, compiler: SQLCompiler, **kw: Any) -> str:
+    here, asked = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{here} @> {asked}"
+
+
+@compiles(contains_any, "postgresql")
+def _any_postgresql(element: contains_any, compiler: SQLCompiler, **kw: Any) -> str:
+    here, asked = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{here} && {asked}"
+
+
+@compiles(contains_all, "sqlite")
+def _all_sqlite(element: contains_all, compiler: SQLCompiler, **kw: Any) -> str:
+    here, asked = (compiler.process(clause, **kw) for clause in element.clauses)
+    having = f"SELECT value FROM json_each({here})"
+    return f"NOT EXISTS (SELECT 1 FROM json_each({asked}) WHERE value NOT IN ({having}))"
+
+
+@compiles(contains_any, "sqlite")
+def _any_sqlite(element: contains_any, compiler: SQLCompiler, **kw: Any) -> str:
+    here, asked = (compiler.process(clause, **kw) for clause in element.clauses)
+    having = f"SELECT value FROM json_each({here})"
+    return f"EXISTS (SELECT 1 FROM json_each({asked}) WHERE value IN ({having}))"
+
+
+class IdList(TypeDecorator[list[int]]):
+    """A list of ids as one parameter, so that a statement is the same for any number of them."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return ARRAY(BigInteger()) if dialect.name == "postgresql" else JSON()
+
+
+class among(FunctionElement[Any]):  # noqa: N801 - reads as the SQL function it is
+    """Whether a value is in an IdList or TextList.
+
+    Without the type of a condition: SQLite would be asked whether it `= 1`, and use no index.
+    """
+
+    type = NullType()
+    inherit_cache = True
+
+
+@compiles(among, "postgresql")
+def _among_postgresql(element: among, compiler: SQLCompiler, **kw: Any) -> str:
+    value, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{value} = ANY({values})"
+
+
+@compiles(among, "sqlite")
+def _among_sqlite(element: among, compiler: SQLCompiler, **kw: Any) -> str:
+    value, values = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{value} IN (SELECT value FROM json_each({values}))"

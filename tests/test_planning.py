@@ -1,0 +1,192 @@
+"""Due dates, tags, priorities and series over HTTP, on both databases."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from backend.config import Settings
+from tests.conftest import Client, Statements
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ("2026-11-21", "2026-11-21"),
+        ("2026-11-21T09:00:00Z", "2026-11-21T09:00:00Z"),
+        ("2026-11-21T09:00:00+05:30", "2026-11-21T03:30:00Z"),
+        ("2026-11-21T09:00:00.123456Z", "2026-11-21T09:00:00.123456Z"),
+        ("", None),
+        (None, None),
+    ],
+)
+async def test_due_dates_come_back_as_they_were(alice: Client, sent: str | None, read: str | None) -> None:
+    """A day stays that day in every time zone, an instant that instant; empty is none."""
+    for zone in ("UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago", ""):
+        task = await alice.new_task(due_date=sent, timezone=zone)
+        assert task["due_date"] == read
+        assert task["timezone"] == (zone or "UTC")
+        path = f"/api/tasks/{task['id']}"
+        assert (await alice.get(path)).json() == task
+        assert (await alice.patch(path, json={"due_date": None})).json()["due_date"] is None
+        assert (await alice.patch(path, json={"due_date": sent})).json()["due_date"] == read
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"due_date": "tomorrow"},
+        {"due_date": "2026-11-21T09:00:00"},
+        {"due_date": "2026-02-30"},
+        {"due_date": "20261121"},
+        {"due_date": 5},
+        {"due_date": "9999-12-31T23:59:59-12:00"},
+        {"timezone": "Mars/Olympus"},
+        {"timezone": "../etc/passwd"},
+        {"priority": "urgent"},
+        {"priority": 1},
+        {"tags": "a,b"},
+        {"tags": ["x" * 51]},
+        {"tags": [""]},
+        {"tags": [1]},
+        {"tags": ["a\x00"]},
+        {"tags": [str(n) for n in range(21)]},
+        {"recurring": True},
+        {"recurring": True, "due_date": "2026-01-01"},
+        {"recurring_pattern": "daily"},
+        {"recurring_pattern": "fortnightly", "due_date": "2026-01-01"},
+        {"recurring_pattern": "FREQ=SECONDLY", "due_date": "2026-01-01"},
+    ],
+)
+async def test_plans_that_cannot_be_are_refused(alice: Client, fields: dict[str, Any]) -> None:
+    """Each is a 422 that says what is wrong."""
+    response = await alice.post("/api/tasks", json={"title": "a", **fields})
+    assert response.status_code == 422, response.text
+
+
+async def test_tags_are_trimmed_and_distinct(alice: Client) -> None:
+    """Equal tags are one; their order is the client's; null is none."""
+    task = await alice.new_task(tags=[" a ", "b", "a"], priority="HIGH")
+    assert (task["tags"], task["priority"]) == (["a", "b"], "high")
+    path = f"/api/tasks/{task['id']}"
+    assert (await alice.patch(path, json={"tags": None})).json()["tags"] == []
+    assert (await alice.patch(path, json={"priority": ""})).json()["priority"] == "medium"
+
+
+async def test_a_day_is_overdue_when_it_is_over_where_the_task_is(alice: Client) -> None:
+    """The same day ends earlier in the east: due_at, which sorts, says so; a new zone moves it."""
+    for zone in ("Pacific/Pago_Pago", "Pacific/Kiritimati"):
+        await alice.new_task(zone, due_date="2026-11-21", timezone=zone)
+    listed = (await alice.get("/api/tasks?sort=due_date")).json()
+    assert [task["title"] for task in listed] == ["Pacific/Kiritimati", "Pacific/Pago_Pago"]
+    await alice.patch(f"/api/tasks/{listed[1]['id']}", json={"timezone": "Pacific/Kiritimati"})
+    moved = (await alice.get("/api/tasks?due_before=2026-11-21T11:00:00Z")).json()
+    assert {task["due_date"] for task in moved} == {"2026-11-21"}
+    assert len(moved) == 2
+
+
+async def test_completing_sets_and_clears_its_time(alice: Client) -> None:
+    """`completed_at` comes with completion, stays with its repetition and goes with its end."""
+    path = f"/api/tasks/{(await alice.new_task())['id']}"
+    done = (await alice.patch(f"{path}/complete")).json()
+    assert done["completed_at"]
+    assert (await alice.patch(path, json={"completed": True})).json() == done
+    assert (await alice.patch(path, json={"title": "b"})).json()["completed_at"] == done["completed_at"]
+    assert (await alice.patch(f"{path}/complete")).json()["completed_at"] is None
+
+
+async def test_completing_a_recurring_task_makes_the_next_one(alice: Client) -> None:
+    """The next occurrence has all of the first but its date, and the first leads to it."""
+    task = await alice.new_task(
+        "rent", due_date="2026-01-31", recurring_pattern="monthly", tags=["home"], priority="high"
+    )
+    assert task["recurring"] is True
+    due = []
+    for _ in range(3):
+        done = (await alice.patch(f"/api/tasks/{task['id']}/complete")).json()
+        task = (await alice.get(f"/api/tasks/{done['next_task_id']}")).json()
+        due.append(task["due_date"])
+        assert (task["title"], task["tags"], task["priority"], task["completed"]) == (
+            "rent",
+            ["home"],
+            "high",
+            False,
+        )
+    assert due == ["2026-02-28", "2026-03-31", "2026-04-30"]
+
+
+async def test_a_series_ends_by_itself(alice: Client) -> None:
+    """COUNT and UNTIL are counted from the first due date, over all of the series."""
+    task = await alice.new_task(due_date="2026-01-05", recurring_pattern="FREQ=WEEKLY;COUNT=3")
+    made = 1
+    while True:
+        done = (await alice.put(f"/api/tasks/{task['id']}", json={"completed": True})).json()
+        if done["next_task_id"] is None:
+            break
+        task = (await alice.get(f"/api/tasks/{done['next_task_id']}")).json()
+        made += 1
+    assert made == 3
+
+
+async def test_completing_again_makes_no_second_successor(alice: Client) -> None:
+    """Undone and done again, retried, even with the successor deleted: one successor ever."""
+    task = await alice.new_task(due_date="2026-01-05", recurring_pattern="daily")
+    path = f"/api/tasks/{task['id']}"
+    first = (await alice.patch(f"{path}/complete")).json()
+    await alice.delete(f"/api/tasks/{first['next_task_id']}")
+    for body in ({"completed": False}, {"completed": True}, {"completed": True}):
+        again = (await alice.patch(f"{path}/complete", json=body)).json()
+        assert again["next_task_id"] == first["next_task_id"]
+    assert len((await alice.get("/api/tasks")).json()) == 1
+
+
+async def test_a_series_can_be_begun_changed_and_ended(alice: Client) -> None:
+    """An update begins a series, moves it, and `recurring: false` ends it; half of one is refused."""
+    path = f"/api/tasks/{(await alice.new_task())['id']}"
+    assert (await alice.patch(path, json={"recurring": True})).status_code == 422
+    assert (await alice.patch(path, json={"recurring_pattern": "daily"})).status_code == 422
+    begun = await alice.patch(path, json={"recurring_pattern": "daily", "due_date": "2026-01-01"})
+    assert begun.json()["recurring"] is True
+    assert (await alice.patch(path, json={"due_date": ""})).status_code == 422
+    assert (await alice.patch(path, json={"due_date": "2026-06-01"})).json()["recurring_pattern"] == "daily"
+    ended = (await alice.patch(path, json={"recurring": False})).json()
+    assert (ended["recurring"], ended["recurring_pattern"], ended["due_date"]) == (False, None, "2026-06-01")
+    assert (await alice.patch(f"{path}/complete")).json()["next_task_id"] is None
+
+
+async def test_a_preview_shows_ten_dates(alice: Client, statements: Statements) -> None:
+    """The first ten dates of a pattern, without asking the database."""
+    query = {"pattern": "FREQ=WEEKLY;BYDAY=MO,WE", "due_date": "2026-11-23"}
+    dates = (await alice.get("/api/tasks/recurrence", params=query)).json()
+    assert dates[:3] == ["2026-11-23", "2026-11-25", "2026-11-30"]
+    assert len(dates) == 10
+    assert statements == []
+    assert (await alice.get("/api/tasks/recurrence", params=query | {"pattern": "x"})).status_code == 422
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_fifty_completions_at_once_make_one_successor(alice: Client) -> None:
+    """However it is raced, on PostgreSQL, a recurring task is followed by exactly one."""
+    task = await alice.new_task(due_date="2026-01-05", recurring_pattern="daily")
+    path = f"/api/tasks/{task['id']}/complete"
+    answers = await asyncio.gather(*(alice.patch(path, json={"completed": True}) for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["next_task_id"] for answer in answers}) == 1
+    assert len((await alice.get("/api/tasks")).json()) == 2
+
+
+async def test_simple_changes_stay_one_statement(alice: Client, statements: Statements, app: FastAPI) -> None:
+    """Changes that touch no plan cost one statement, recurring or not."""
+    settings: Settings = app.state.settings
+    assert settings.database_pool_size > 1
+    for task in (
+        await alice.new_task(),
+        await alice.new_task(due_date="2026-01-01", recurring_pattern="daily"),
+    ):
+        statements.clear()
+        changed = await alice.patch(
+            f"/api/tasks/{task['id']}", json={"title": "b", "tags": ["x"], "priority": "low"}
+        )
+        assert changed.status_code == 200
+        assert len(statements) == 1
