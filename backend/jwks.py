@@ -23,7 +23,7 @@ TIMEOUT = 5.0  # seconds for one fetch
 SIZE_MAX = 256 * 1024  # bytes
 KEYS_MAX = 256
 REDIRECTS_MAX = 3
-WAITING_MAX = 1000  # requests at once; each holds some 30 KB, and anybody can make up key ids
+WAITING_MAX = 1000  # requests at once; each holds some 35 KB, and anybody can make up key ids
 
 Keys = dict[tuple[str, str], BoundKey]  # by key id and algorithm
 

@@ -58,6 +58,9 @@ class RSAPSSKey(CryptographyRSAKey):  # type: ignore[misc] # python-jose ships n
         super().__init__(key, "RS256")
 
     def verify(self, msg: bytes, sig: bytes) -> bool:
+        # OpenSSL would also take a signature whose leading zeros are left out (RFC 8017 §8.1.2 does not).
+        if len(sig) != (self.prepared_key.key_size + 7) // 8:
+            return False
         try:
             # The salt has the size of the hash.
             self.prepared_key.verify(

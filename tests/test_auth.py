@@ -74,24 +74,30 @@ async def get(app: FastAPI, token: str) -> httpx.Response:
         return await client.get("/api/bob/tasks", headers={b"Authorization": b"Bearer " + token.encode()})
 
 
-@pytest.mark.parametrize("token", [pytest.param(token, id=name) for name, token in HOSTILE.items()])
+@pytest.mark.parametrize("kind", HOSTILE)
 async def test_hostile_tokens_are_nobody(
-    never_started: FastAPI, token: str, caplog: pytest.LogCaptureFixture
+    never_started: FastAPI, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each is a 401 in the shape of every error; nothing is asked of anybody else, and no log quotes it."""
-    issuer = published()
-    serve_keys(never_started, issuer)
-    with caplog.at_level(logging.DEBUG):
+    caplog.set_level(logging.DEBUG)
+    accepted, asked, quoted = [], [], []
+    for name, token in HOSTILE[kind].items():
+        issuer = published()
+        serve_keys(never_started, issuer)
+        caplog.clear()
         response = await get(never_started, token)
-    assert response.status_code == 401, response.text
-    assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert response.json().keys() == {"detail", "code", "request_id"}
-    assert response.json()["code"] in ("invalid_token", "token_expired", "invalid_scheme")
-    assert issuer.urls <= {JWKS_URL}
-    assert issuer.fetches <= 1
-    assert token not in caplog.text
-    assert "forged" not in caplog.text
-    assert never_started.state.verifier.known(token) is None
+        code = response.json().get("code")
+        if response.status_code != 401 or code not in ("invalid_token", "token_expired"):
+            accepted.append(f"{name}: {response.status_code} {response.text}")
+        assert response.status_code != 401 or response.headers["WWW-Authenticate"] == "Bearer"
+        assert response.json().keys() == {"detail", "code", "request_id"}
+        if not issuer.urls <= {JWKS_URL} or issuer.fetches > 1:
+            asked.append(f"{name}: {issuer.urls} {issuer.fetches}")
+        if token in caplog.text or "forged" in caplog.text:
+            quoted.append(f"{name}: {caplog.text}")
+    assert not accepted, "\n".join(accepted)
+    assert not asked, "\n".join(asked)
+    assert not quoted, "\n".join(quoted)
 
 
 async def test_no_depth_breaks_the_verifier() -> None:
@@ -110,8 +116,10 @@ async def test_no_depth_breaks_the_verifier() -> None:
 
 def test_there_are_hostile_tokens_of_every_kind() -> None:
     """The table has not lost its cases, and no good token has come into it."""
-    assert len(HOSTILE) > 700
-    assert not set(HOSTILE.values()) & set(GOOD.values())
+    hostile = [token for tokens in HOSTILE.values() for token in tokens.values()]
+    assert len(hostile) > 700
+    assert len(set(hostile)) > len(hostile) - 20  # a few ways lead to the same bytes
+    assert not set(hostile) & set(GOOD.values())
 
 
 @pytest.mark.parametrize("token", [pytest.param(token, id=name) for name, token in GOOD.items()])

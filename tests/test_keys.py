@@ -91,6 +91,21 @@ def test_each_algorithm_verifies_its_own_signatures_only(pair: KeyPair) -> None:
         assert bound.key.verify(message, wrong) is False
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256"])
+def test_leading_zeros_belong_to_an_rsa_signature(algorithm: str) -> None:
+    """A signature has the size of its key: without its zeros, or with more of them, it is another."""
+    pair = KeyPair(algorithm, "1", bits=1024)  # small, for speed: one signature in 256 begins with a zero
+    key = jwk.construct(pair.jwk(), algorithm)
+    for attempt in range(10_000):
+        message = str(attempt).encode()
+        signature = pair.sign(message)
+        if signature[0] == 0:
+            break
+    assert key.verify(message, signature) is True
+    assert key.verify(message, signature[1:]) is False
+    assert key.verify(message, b"\0" + signature) is False
+
+
 def test_rfc_8037_appendix_a() -> None:
     """EdDSA as the RFC's example has it."""
     private = decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")

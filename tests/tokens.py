@@ -694,8 +694,7 @@ def published() -> Issuer:
     return issuer
 
 
-HOSTILE: dict[str, str] = {}
-for kind in (
+KINDS = (
     algorithms,
     confused,
     keys,
@@ -707,7 +706,10 @@ for kind in (
     parties,
     headers,
     sessions,
-):
+)
+HOSTILE: dict[str, dict[str, str]] = {}
+for kind in KINDS:
+    cases = HOSTILE[kind.__name__] = {}
     for case, hostile in kind():
-        assert case not in HOSTILE, case
-        HOSTILE[case] = hostile
+        assert case not in cases, case
+        cases[case] = hostile
