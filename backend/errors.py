@@ -11,8 +11,8 @@ ApiError
 ├── ForeignUser (403)
 ├── ForeignOrigin (403)
 ├── TaskNotFound (404)
-├── BatchFailed (409)
 ├── VersionMismatch (412)
+├── BatchFailed (409)
 ├── InvalidRequest (422)
 │   ├── InvalidCursor
 │   ├── InvalidBody

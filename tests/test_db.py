@@ -352,7 +352,7 @@ async def test_a_mistake_of_ours_is_not_disguised(database_url: str) -> None:
 
 # ---- How the tables come to be.
 
-TABLES = {"tasks", "user", db.VERSION_TABLE}
+TABLES = {"tasks", "idempotency_keys", "user", db.VERSION_TABLE}
 
 
 async def found_tables(database: Database) -> set[str]:

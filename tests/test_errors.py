@@ -4,11 +4,22 @@ import json
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 
 from backend import errors
-from backend.errors import ApiError, ExpiredToken, InvalidToken, TaskNotFound, Unauthorized, Unavailable
+from backend.errors import (
+    ApiError,
+    BatchFailed,
+    ExpiredToken,
+    InvalidBody,
+    InvalidToken,
+    TaskNotFound,
+    Unauthorized,
+    Unavailable,
+    VersionMismatch,
+)
 from backend.handlers import documented, problem
 from backend.schemas import Problem
 
@@ -55,14 +66,25 @@ def test_the_tree_at_the_top_is_the_catalogue() -> None:
         assert error.status == status
 
 
+# What an error has to be told, and what its answer then shows beside the rest.
+TOLD: dict[type[ApiError], tuple[tuple[Any, ...], dict[str, Any]]] = {
+    VersionMismatch: (([1],), {"current": [1]}),
+    BatchFailed: (([1],), {"results": [1]}),
+    InvalidBody: (("title", "a sentence"), {}),
+}
+
+
 @each_error
 def test_every_error_becomes_an_answer(error: type[ApiError]) -> None:
     """The answer has the class's status, detail, code and headers, in the shape of every error."""
-    response = problem(error())
+    arguments, more = TOLD.get(error, ((), {}))
+    response = problem(error(*arguments))
     body = json.loads(bytes(response.body))
-    assert body.keys() == {"detail", "code", "request_id"}
+    assert body.keys() == {"detail", "code", "request_id", *more}
+    assert {name: body[name] for name in more} == more
     assert (response.status_code, body["code"]) == (error.status, error.code)
-    assert (body["detail"] if error.status != 422 else body["detail"][0]["msg"]) == error.__doc__
+    told = body["detail"] if error.status != 422 else body["detail"][0]["msg"]
+    assert told == (arguments[1] if error is InvalidBody else error.__doc__)
     assert ("www-authenticate" in response.headers) == issubclass(error, Unauthorized)
     assert ("retry-after" in response.headers) == issubclass(error, Unavailable)
 
