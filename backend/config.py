@@ -45,6 +45,8 @@ def _auth_url(value: str | None) -> str | None:
     if value is None:
         return None
     parts = urlsplit(value)
+    if "@" in parts.netloc:
+        raise ValueError("an address of keys must not hold a user name or password")
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if not parts.hostname or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
         raise ValueError(f"{value!r} is not an https:// address (http:// is for localhost)")
@@ -123,7 +125,7 @@ class Settings(BaseSettings):
                 f"BETTER_AUTH_SECRET is empty; {how}. For published keys alone set BETTER_AUTH_URL"
             )
         for secret in self.secrets:
-            if "-----BEGIN" in secret or secret.startswith("ssh-"):
+            if "-----BEGIN" in secret or "ssh-" in secret:
                 raise ValueError(f"BETTER_AUTH_SECRET is a key file's content, not a secret; {how}")
             if self.dsn.is_sqlite:
                 continue
@@ -179,8 +181,10 @@ class Settings(BaseSettings):
 
     @property
     def _issuer_origin(self) -> str | None:
-        parts = urlsplit(self.better_auth_url or self.auth_jwks_url or "")
-        return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
+        parts = urlsplit((self.better_auth_url or self.auth_jwks_url or "").lower())
+        default = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
+        # As browsers and Better Auth write an origin: lower case, without the port that goes without saying.
+        return f"{parts.scheme}://{parts.netloc.removesuffix(default)}" if parts.netloc else None
 
 
 def load_settings() -> Settings:

@@ -347,3 +347,20 @@ def test_an_env_file_that_is_not_utf8_is_one_line(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("configuration error: ")
     assert ".env" in line
+
+
+def test_the_issuer_is_written_as_an_origin() -> None:
+    """Capitals and the default port of BETTER_AUTH_URL are not in the tokens' `iss`."""
+    for url, origin in (
+        ("https://App.Example.com:443/", "https://app.example.com"),
+        ("http://localhost:3000", "http://localhost:3000"),
+    ):
+        given = Settings(_env_file=None, database_url="sqlite://", better_auth_url=url)
+        assert given.jwks_issuer == given.jwks_audience == origin
+
+
+def test_a_password_in_an_address_of_keys_is_refused_and_not_shown() -> None:
+    """It would end in the log otherwise."""
+    with pytest.raises(ValidationError) as refused:
+        Settings(_env_file=None, database_url="sqlite://", better_auth_url="https://me:hunter2@example.com")
+    assert "hunter2" not in str(refused.value)
