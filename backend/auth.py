@@ -5,7 +5,7 @@ import hmac
 import json
 import math
 import time
-from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from jose import jwk, jws
 from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
+from backend import base64url
 from backend.config import Settings, UserIdType
 from backend.errors import ExpiredToken, InvalidScheme, InvalidToken, MissingSubject, MissingToken
 from backend.jwks import Jwks
@@ -260,7 +261,7 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         encoded_header, encoded_claims, signature = token.split(".")
         header, claims = _json_object(encoded_header), _json_object(encoded_claims)
-        _decode(signature)
+        base64url.decode(signature)
     except (ValueError, RecursionError):
         raise InvalidToken from None
     if header.keys() & _UNSUPPORTED or str(header.get("typ", "JWT")).lower() not in _TOKEN_TYPES:
@@ -268,16 +269,8 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-def _decode(encoded: str) -> bytes:
-    """Decode base64url without padding, refusing the second spellings that decode to the same bytes."""
-    decoded = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-    if urlsafe_b64encode(decoded).rstrip(b"=").decode() != encoded:
-        raise ValueError("not canonical base64url")
-    return decoded
-
-
 def _json_object(encoded: str) -> dict[str, Any]:
-    value = json.loads(_decode(encoded).decode(), object_pairs_hook=_unique)
+    value = json.loads(base64url.decode(encoded).decode(), object_pairs_hook=_unique)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
