@@ -1,15 +1,15 @@
 """The database: its engine, pool and sessions. Whoever wants a connection comes here."""
 
 import asyncio
-import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Executable, event, text
+import asyncpg
+from sqlalchemy import Executable, String, column, event, select, table, text
 from sqlalchemy.engine import Result
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
@@ -20,13 +20,23 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
+from sqlalchemy.util.concurrency import greenlet_spawn
 
 from backend.config import Settings
-from backend.connector import Connector
-from backend.db_errors import CONNECT_ERRORS, describe, is_dead_connection, never_ran, translate
+from backend.connector import Connector, MustConnect
+from backend.db_errors import (
+    CONNECT_ERRORS,
+    describe,
+    is_dead_connection,
+    is_outdated_plan,
+    never_ran,
+    translate,
+)
 from backend.dsn import Dsn
-from backend.errors import ApiError, Overloaded, SchemaOutdated
+from backend.errors import ApiError, SchemaOutdated
+from backend.gate import Gate
+from backend.prepared import PreparedStatement
 
 log = logging.getLogger(__name__)
 
@@ -36,26 +46,26 @@ READY_INTERVAL = 10.0  # seconds
 VERSION_TABLE = "tasks_alembic_version"  # another service in the same database may have Alembic's default
 
 _IN_TRANSACTION = "in_transaction"
-_REVISION = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
+_REVISION = select(column("version_num", String)).select_from(table(VERSION_TABLE))
+_ISOLATION = {"postgresql": "READ COMMITTED", "sqlite": "SERIALIZABLE"}  # of transactions
 _SCHEMA_LOCK = 0x7461736B73  # "tasks": one number that every process of this service agrees on
 
 
 class _Session(AsyncSession):
-    """A session in autocommit, which runs a statement again, once, where that is safe.
+    """A session that holds a connection only while a statement or a transaction runs.
 
-    A read is safe on a new connection. A write is only where the first attempt certainly did not run.
+    A statement outside of a transaction takes effect at once, and needs nothing of SQLAlchemy's session:
+    going past it spares two thirds of what a statement costs.
     """
 
+    def __init__(self, bind: AsyncEngine, *, database: "Database", **options: Any) -> None:
+        super().__init__(bind, **options)
+        self.database = database
+
     async def execute(self, statement: Executable, params: Any = None, **options: Any) -> Result[Any]:
-        try:
+        if self.info.get(_IN_TRANSACTION):
             return await super().execute(statement, params, **options)
-        except DBAPIError as error:
-            if self.info.get(_IN_TRANSACTION):
-                raise
-            if not never_ran(error) and not (statement.is_select and is_dead_connection(error)):
-                raise
-            await self.invalidate()
-        return await super().execute(statement, params, **options)
+        return await self.database.run(statement, params or {})
 
 
 class Database:
@@ -72,24 +82,108 @@ class Database:
         self._settings = settings
         self._connector = Connector(settings.database_connect_budget)
         self.engine = _engine(dsn, settings, self._connector)
+        if not dsn.is_sqlite:
+            event.listen(self.engine.sync_engine, "checkout", self._refuse_dead)
         self.revision = ""  # of the schema that this version needs; known once it was looked at
         self._sessions = async_sessionmaker(
-            self.engine.execution_options(isolation_level="AUTOCOMMIT"),
-            class_=_Session,
-            expire_on_commit=False,
+            self.engine, class_=_Session, expire_on_commit=False, database=self
         )
-        # All sessions share the one connection of an in-memory SQLite.
-        self._gate = asyncio.Semaphore(1 if dsn.is_memory else settings.database_pool_size)
-        self._wait = settings.database_pool_wait
-        self._queue_size = settings.database_queue_size
-        self._queued = 0
+        self._prepared: WeakKeyDictionary[Executable, PreparedStatement] = WeakKeyDictionary()
+        self._keeps_statements = not dsn.is_sqlite and "prepared_statement_cache_size" not in dsn.connect_args
+        self._suspect = float("-inf")  # connections opened before that may be as dead as one of them was
+        # All share the one connection of an in-memory SQLite.
+        self.gate = Gate(
+            1 if dsn.is_memory else settings.database_pool_size,
+            settings.database_pool_wait,
+            settings.database_queue_size,
+            self._connector.waits,
+        )
         self._probe = asyncio.Lock()
         self._probed = float("-inf")
         self._unready: type[ApiError] | None = None
 
+    def session(self) -> AsyncSession:
+        """A session for one request. It needs no closing: between statements it holds nothing."""
+        return self._sessions()
+
+    async def run(self, statement: Executable, parameters: Mapping[str, Any]) -> Result[Any]:
+        """Run one statement in autocommit, at its turn; raises as turn() does.
+
+        It is run again, once, where that is safe: a read whose connection was dead, and a write that
+        certainly did not run.
+        """
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            prepared = self._prepared[statement] = PreparedStatement(statement, self.engine.dialect)
+        arguments = prepared.arguments(parameters)
+        async with self.turn():
+            try:
+                rows = await self._fetch(prepared.sql, arguments)
+            except DBAPIError as error:
+                if not never_ran(error) and not (statement.is_select and is_dead_connection(error)):
+                    raise
+                rows = await self._fetch(prepared.sql, arguments)
+        return prepared.result(rows)
+
+    async def _fetch(self, sql: str, arguments: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
+        """Run one statement on a pooled connection, as the driver has it."""
+        connection: PoolProxiedConnection | None = None
+        try:
+            connection = await self._checkout()
+            if self._keeps_statements:
+                driver: Any = connection.driver_connection
+                rows: Sequence[Sequence[Any]] = await driver.fetch_kept(sql, arguments)
+                connection.close()  # back into the pool; nothing is to be rolled back, so nothing waits
+            else:
+                rows = await greenlet_spawn(_fetch_with_cursor, connection, sql, arguments)
+        except (
+            self.engine.dialect.loaded_dbapi.Error,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+        ) as error:
+            if connection is None and not isinstance(error, self.engine.dialect.loaded_dbapi.Error):
+                raise
+            raise await greenlet_spawn(self._failed, error, connection, sql) from error
+        except BaseException:  # cancelled or too slow: the statement may still run, and must not meet another
+            if connection is not None:
+                await greenlet_spawn(connection.invalidate)
+            raise
+        return rows
+
+    async def _checkout(self) -> PoolProxiedConnection:
+        """Take a connection of the pool. An idle one of asyncpg's is had without a greenlet, which costs."""
+        if self._keeps_statements:
+            self._connector.may_connect = False
+            try:
+                return self.engine.sync_engine.raw_connection()
+            except MustConnect:
+                pass
+            finally:
+                self._connector.may_connect = True
+        return await greenlet_spawn(self.engine.sync_engine.raw_connection)
+
+    def _failed(self, error: Any, connection: PoolProxiedConnection | None, sql: str) -> DBAPIError:
+        """Give the connection back, and return the driver's error as SQLAlchemy's."""
+        dialect, dead = self.engine.dialect, False
+        if connection is not None:
+            dead = dialect.is_disconnect(error, connection, None)
+            connection.close()
+        if dead or is_outdated_plan(error):  # and so may be those opened before
+            self._suspect = time.monotonic()
+        failed = DBAPIError.instance(
+            sql, None, error, Exception, hide_parameters=True, connection_invalidated=dead, dialect=dialect
+        )
+        assert isinstance(failed, DBAPIError)
+        return failed
+
+    def _refuse_dead(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        """Look at the socket's state, which costs nothing, where a ping would cost a round trip."""
+        if connection.driver_connection.is_closed() or record.info["opened"] <= self._suspect:
+            raise DisconnectionError("the server has closed this connection")
+
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
-        """A session for one request.
+    async def turn(self) -> AsyncIterator[None]:
+        """A place among those who have a connection, and the errors of the database in the client's terms.
 
         Raises:
             Overloaded: too many wait, or no connection came free in time.
@@ -98,15 +192,9 @@ class Database:
             DatabaseReadOnly: it takes no writes now.
             UnknownUser: a row was written for a user who has none.
         """
-        await self._enter()
+        await self.gate.enter()
         try:
-            async with self._sessions() as session:
-                try:
-                    yield session
-                except TimeoutError:
-                    # The statement may still be running: its connection must not serve the next one.
-                    await session.invalidate()
-                    raise
+            yield
         except (SQLAlchemyError, *CONNECT_ERRORS) as error:
             translated = translate(error)
             if translated is None:
@@ -114,7 +202,7 @@ class Database:
             log.warning("database error", extra={"fields": {"reason": describe(error)}})
             raise translated from error
         finally:
-            self._gate.release()
+            self.gate.leave()
 
     @asynccontextmanager
     async def schema_connection(self) -> AsyncIterator[AsyncConnection]:
@@ -127,7 +215,8 @@ class Database:
             self.engine if dsn.is_memory else _engine(dsn, self._settings, self._connector, for_schema=True)
         )
         try:
-            async with engine.begin() as connection:
+            level = _ISOLATION[engine.dialect.name]
+            async with engine.execution_options(isolation_level=level).begin() as connection:
                 if dsn.is_sqlite:
                     await connection.execute(text("BEGIN IMMEDIATE"))
                 else:
@@ -154,8 +243,7 @@ class Database:
 
     async def _look(self) -> type[ApiError] | None:
         try:
-            async with self.session() as session:
-                revision = (await session.execute(_REVISION)).scalar_one_or_none()
+            revision = (await self.run(_REVISION, {})).scalar_one_or_none()
         except ApiError as error:
             return type(error)
         except SQLAlchemyError:  # no version table, or more than one version in it
@@ -171,85 +259,66 @@ class Database:
         except TimeoutError:
             log.warning("the database did not answer a goodbye")
 
-    async def _enter(self) -> None:
-        if not self._gate.locked():
-            await self._gate.acquire()  # does not suspend
-            return
-        if self._queued >= self._queue_size:
-            raise Overloaded
-        self._queued += 1
-        try:
-            while not await self._admitted():
-                if not self._connector.waits:
-                    raise Overloaded
-        finally:
-            self._queued -= 1
-
-    async def _admitted(self) -> bool:
-        try:
-            async with asyncio.timeout(self._wait):
-                return await self._gate.acquire()
-        except TimeoutError:
-            return False
-
 
 @asynccontextmanager
 async def transaction(session: AsyncSession) -> AsyncIterator[None]:
     """Several statements of a session as one: all of them take effect at the end, or none does.
 
-    Within a transaction that is under way it joins that one. What the session did before has taken effect.
+    Within a transaction that is under way it joins that one. Raises as Database.turn() does.
     """
     if session.info.get(_IN_TRANSACTION):
         yield
         return
-    is_sqlite = session.get_bind().dialect.name == "sqlite"
-    await session.rollback()  # gives the connection in autocommit back
-    level = "SERIALIZABLE" if is_sqlite else "READ COMMITTED"
-    await session.connection(execution_options={"isolation_level": level})
-    session.info[_IN_TRANSACTION] = True
-    try:
-        if is_sqlite:  # it would begin as a reader, and could not become a writer beside another one
-            await session.execute(text("BEGIN IMMEDIATE"))
-        yield
-        await session.commit()
-    except BaseException:
-        await session.rollback()
-        raise
-    finally:
-        del session.info[_IN_TRANSACTION]
+    assert isinstance(session, _Session)
+    dialect = session.get_bind().dialect.name
+    async with session.database.turn():
+        session.info[_IN_TRANSACTION] = True
+        try:
+            await session.connection(execution_options={"isolation_level": _ISOLATION[dialect]})
+            if (
+                dialect == "sqlite"
+            ):  # it would begin as a reader, and could not become a writer beside another one
+                await session.execute(text("BEGIN IMMEDIATE"))
+            yield
+            await session.commit()
+        except TimeoutError:
+            # The statement may still be running: its connection must not serve the next one.
+            await session.invalidate()
+            raise
+        finally:
+            del session.info[_IN_TRANSACTION]
+            await session.close()
 
 
 def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: bool = False) -> AsyncEngine:
     arguments = dict(dsn.connect_args)
-    pool: dict[str, Any] = {}
-    if for_schema:
-        pool = {"poolclass": NullPool}
-    elif not dsn.is_memory:
+    options: dict[str, Any] = {"poolclass": NullPool} if for_schema else {"isolation_level": "AUTOCOMMIT"}
+    if not for_schema and not dsn.is_memory:
         size, recycle = settings.database_pool_size, settings.database_pool_recycle
-        pool = {"pool_size": size, "max_overflow": 0, "pool_recycle": recycle}
+        options |= {"pool_size": size, "max_overflow": 0, "pool_recycle": recycle}
     if not dsn.is_sqlite:
         arguments["async_creator_fn"] = connector
         arguments["command_timeout"] = None if for_schema else settings.database_statement_timeout
         if "prepared_statement_cache_size" not in arguments:
-            arguments["prepared_statement_name_func"] = _statement_names()
-    engine = create_async_engine(dsn.url, connect_args=arguments, hide_parameters=True, **pool)
+            arguments["prepared_statement_name_func"] = connector.name_statement
+    engine = create_async_engine(dsn.url, connect_args=arguments, hide_parameters=True, **options)
     # models.UserId reads it there: the type of the users' ids is a matter of each engine.
     engine.dialect.user_id_type = settings.auth_user_id_type  # type: ignore[attr-defined] # ours
     if dsn.is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     else:
-        event.listen(engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(engine.sync_engine, "connect", _note_age)
     return engine
 
 
-def _statement_names() -> Callable[[], str]:
-    """Names that no other process gives to a prepared statement.
-
-    asyncpg counts in every process alike. Behind a pooler that knows nothing of prepared statements, a name
-    could then lead to a statement of another process with the same parameters: to its DELETE for our SELECT.
-    """
-    process, numbers = uuid4().hex, itertools.count()
-    return lambda: f"{process}_{next(numbers)}"
+def _fetch_with_cursor(
+    connection: PoolProxiedConnection, sql: str, arguments: tuple[Any, ...]
+) -> Sequence[Sequence[Any]]:
+    cursor = connection.cursor()
+    cursor.execute(sql, arguments)
+    rows = cursor.fetchall() if cursor.description else ()
+    connection.close()
+    return rows
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -261,7 +330,5 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     cursor.close()
 
 
-def _refuse_closed(connection: Any, _: ConnectionPoolEntry, __: Any) -> None:
-    """Look at the socket's state, which costs nothing, where a ping would cost a round trip."""
-    if connection.driver_connection.is_closed():
-        raise DisconnectionError("the server has closed this connection")
+def _note_age(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    record.info["opened"] = time.monotonic()

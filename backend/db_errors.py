@@ -86,8 +86,12 @@ def never_ran(error: DBAPIError) -> bool:
     asyncpg refuses to send on a connection that it knows to be closed; and a server refuses a cached plan
     that a migration has outdated before it runs it. A connection that broke later leaves the question open.
     """
-    text = str(error.orig)
-    return "connection is closed" in text or "cached statement plan is invalid" in text
+    return "connection is closed" in str(error.orig) or is_outdated_plan(error)
+
+
+def is_outdated_plan(error: Exception) -> bool:
+    """Whether a migration has changed what a statement is about since its connection prepared it."""
+    return "cached statement plan is invalid" in str(getattr(error, "orig", error))
 
 
 def translate(error: Exception) -> ApiError | None:
@@ -103,7 +107,7 @@ def translate(error: Exception) -> ApiError | None:
         return None
     state = _sqlstate(error)
     # tasks.user_id leads to the user; no other foreign key can be broken from outside.
-    if isinstance(error, IntegrityError) and (state == _FOREIGN_KEY or "FOREIGN KEY" in str(error.orig)):
+    if state == _FOREIGN_KEY or (isinstance(error, IntegrityError) and "FOREIGN KEY" in str(error.orig)):
         return UnknownUser()
     if state == "42P01" or "no such table" in str(error.orig):
         return SchemaOutdated()

@@ -1,6 +1,5 @@
 """The typed aliases that routes are written with."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
@@ -57,8 +56,7 @@ async def _user_of_session(request: Request, token: str | None) -> CurrentUser:
     state = request.app.state
     if token is None or not token.isalnum() or not token.isascii():
         raise InvalidToken
-    async with state.database.session() as session:
-        user_id = await sessions.get_user_id(session, state.settings.auth_session_table, token)
+    user_id = await sessions.get_user_id(state.database.session(), state.settings.auth_session_table, token)
     if user_id is None:
         raise InvalidToken
     return CurrentUser(user_id)
@@ -72,13 +70,12 @@ CurrentUserDep = Annotated[
 ]
 
 
-async def _session(request: Request) -> AsyncIterator[AsyncSession]:
-    async with request.app.state.database.session() as session:
-        yield session
+async def _session(request: Request) -> AsyncSession:
+    session: AsyncSession = request.app.state.database.session()
+    return session
 
 
-# "function": the session ends before the answer is sent, so an error there is still an error to the client.
-SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
+SessionDep = Annotated[AsyncSession, Depends(_session)]
 
 
 async def require_own_path(user: CurrentUserDep, user_id: Annotated[str, Path()]) -> None:

@@ -149,16 +149,29 @@ _OWNER = r"\b{0}\.user_id = |INSERT INTO {0} \(user_id,"
 class Statements(list[str]):
     """What the service sent to its database. Every statement on an owned table must carry the owner."""
 
-    def watch(self, engine: AsyncEngine) -> None:
-        def record(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-            if context.execution_options.get("of_the_test"):
-                return
+    def watch(self, database: Database) -> None:
+        def record(statement: str, parameters: Any) -> None:
             self.append(statement)
             for table in _OWNED_TABLE.findall(statement):
                 if not re.search(_OWNER.format(table), statement, re.IGNORECASE):
                     raise AssertionError(f"a statement on an owned table without its owner: {statement}")
 
-        event.listen(engine.sync_engine, "before_cursor_execute", record)
+        watch(database, record)
+
+
+def watch(database: Database, record: Callable[[str, Any], None]) -> None:
+    """Let `record` see each statement with its parameters, on both of the service's ways to the driver."""
+
+    def in_transaction(conn: Any, cursor: Any, sql: str, parameters: Any, context: Any, many: bool) -> None:
+        if not context.execution_options.get("of_the_test"):
+            record(sql, parameters)
+
+    async def alone(sql: str, parameters: tuple[Any, ...], fetch: Any = database._fetch) -> Any:
+        record(sql, parameters)
+        return await fetch(sql, parameters)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", in_transaction)
+    database._fetch = alone  # type: ignore[assignment, method-assign] # a spy
 
 
 @pytest.fixture
@@ -178,7 +191,7 @@ async def app(settings: Settings, statements: Statements) -> AsyncIterator[FastA
     """The application, started."""
     app = create_app(settings)
     async with app.router.lifespan_context(app):
-        statements.watch(app.state.database.engine)
+        statements.watch(app.state.database)
         yield app
 
 

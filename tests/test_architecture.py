@@ -25,8 +25,8 @@ LINES_MAX = 350
 # Who may import whom: each layer only what stands in the lines above it. A package is one entry, and
 # "backend" is what its __init__ says of itself.
 LAYERS = (
-    ("backend", "base64url", "errors", "dsn", "models", "keys", "recurrence"),
-    ("config", "schemas", "cursor", "jwks", "db_errors", "planning"),
+    ("backend", "base64url", "errors", "dsn", "models", "keys", "recurrence", "prepared"),
+    ("config", "schemas", "cursor", "jwks", "db_errors", "planning", "gate"),
     ("logs", "auth", "connector", "queries", "etags", "transfer"),
     ("bulk_schemas",),
     ("db",),
@@ -62,7 +62,7 @@ CONNECTING = {
 STATEMENTS = {"select", "insert", "update", "delete", "text", "exists", "union", "union_all", "col"}
 STATEMENTS_ELSEWHERE = {
     "models": {"text"},  # server defaults and index expressions are SQL, but no statements
-    "db": {"text"},  # its lock, its ping
+    "db": {"text", "select"},  # its lock, its ping
     "__main__": {"text"},  # the local user of the embedded SQLite
     "migrations": STATEMENTS,  # the schema's own history
 }

@@ -169,8 +169,9 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     async def bug(*_: Any) -> None:
         raise RuntimeError(INTERNAL)
 
-    async def lost(*_: Any) -> None:
-        raise ConnectionResetError(INTERNAL)
+    async def lost(session: Any, *_: Any) -> None:
+        async with session.database.turn():
+            raise ConnectionResetError(INTERNAL)
 
     monkeypatch.setattr(crud, "delete_task", bug)
     monkeypatch.setattr(crud, "update_task", lost)
@@ -590,7 +591,7 @@ async def test_cut_connections_are_replaced(alice: Client, app: FastAPI) -> None
 )
 async def test_too_much_at_once_is_a_503_soon(alice: Client, app: FastAPI) -> None:
     """With every session taken a request waits its turn for a moment, is told so, and the next is served."""
-    async with app.state.database.session():
+    async with app.state.database.turn():
         started = time.perf_counter()
         responses = await asyncio.gather(*(alice.get("/api/tasks") for _ in range(5)))
         assert time.perf_counter() - started < 2

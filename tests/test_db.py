@@ -49,8 +49,7 @@ async def opened(url: str, **settings: Any) -> AsyncIterator[Database]:
 async def run(database: Database, statement: str) -> Any:
     """The first value that a statement of the service's returns, if it returns any."""
     async with database.session() as session:
-        result: Any = await session.execute(text(statement))
-        return result.scalar() if result.returns_rows else None
+        return (await session.execute(text(statement))).scalar()
 
 
 async def settle() -> None:
@@ -67,7 +66,7 @@ async def free_places(database: Database) -> int:
     async with asyncio.timeout(TIMEOUT), AsyncExitStack() as stack:
         for number in range(100):
             try:
-                await stack.enter_async_context(database.session())
+                await stack.enter_async_context(database.turn())
             except Overloaded:
                 return number
     raise AssertionError("there is no limit")
@@ -87,12 +86,12 @@ async def test_sessions_are_given_in_the_order_of_arrival() -> None:
     order: list[str] = []
 
     async def arrive(name: str) -> None:
-        async with database.session():
+        async with database.turn():
             order.append(name)
             await asyncio.sleep(0)
 
     async with opened(FILE, database_pool_size=1) as database, asyncio.timeout(TIMEOUT):
-        async with database.session():
+        async with database.turn():
             waiting = [asyncio.create_task(arrive(name)) for name in "abcdef"]
             await settle()
         await arrive("late")
@@ -103,7 +102,7 @@ async def test_sessions_are_given_in_the_order_of_arrival() -> None:
 async def test_waiting_in_line_has_an_end() -> None:
     """After `database_pool_wait` seconds it is Overloaded, and who has left the line takes no place later."""
     async with opened(FILE, database_pool_size=2, database_pool_wait=AT_ONCE) as database:
-        async with database.session(), database.session(), asyncio.timeout(TIMEOUT):
+        async with database.turn(), database.turn(), asyncio.timeout(TIMEOUT):
             late = await asyncio.gather(
                 *(run(database, "SELECT 1") for _ in range(5)), return_exceptions=True
             )
@@ -118,7 +117,7 @@ async def test_the_line_has_a_length() -> None:
         asyncio.timeout(TIMEOUT),
     ):
         for _ in range(2):
-            async with database.session():
+            async with database.turn():
                 waiting = [asyncio.create_task(run(database, "SELECT 1")) for _ in range(2)]
                 await settle()
                 with pytest.raises(Overloaded):
@@ -131,7 +130,7 @@ async def test_a_place_is_given_back_whatever_happens() -> None:
     inside = asyncio.Event()
 
     async def stay() -> None:
-        async with database.session():
+        async with database.turn():
             inside.set()
             await asyncio.Event().wait()
 
@@ -140,7 +139,7 @@ async def test_a_place_is_given_back_whatever_happens() -> None:
         asyncio.timeout(TIMEOUT),
     ):
         with pytest.raises(ZeroDivisionError):
-            async with database.session():
+            async with database.turn():
                 _ = 1 / 0
         staying = asyncio.create_task(stay())
         await inside.wait()
@@ -254,6 +253,19 @@ async def test_a_write_whose_connection_is_cut_is_not(postgres_database: str) ->
         assert await cut(beside) == 1
         assert await writing is DatabaseUnavailable
         assert await run(database, "SELECT nextval('attempts')") == 2
+
+
+async def test_a_plan_that_a_migration_has_outdated_is_made_anew(postgres_database: str) -> None:
+    """Connections that have prepared a statement before its table changed serve it after all, at once."""
+    statement = "SELECT *, pg_sleep(0.05) FROM changing"
+    async with (
+        opened(postgres_database, database_pool_size=2) as database,
+        admin(postgres_database) as beside,
+    ):
+        await beside.execute("CREATE TABLE changing AS SELECT 1 AS n")
+        assert await asyncio.gather(*(run(database, statement) for _ in range(2))) == [1, 1]
+        await beside.execute("ALTER TABLE changing ALTER n TYPE text")
+        assert await asyncio.gather(*(run(database, statement) for _ in range(2))) == ["1", "1"]
 
 
 _RUNNING = """SELECT count(*) FROM pg_stat_activity
@@ -458,7 +470,7 @@ async def test_ready_asks_rarely(statements: Statements, monkeypatch: pytest.Mon
     """However many probes come at once, the database is asked once in READY_INTERVAL seconds."""
     async with opened(FILE) as database:
         await prepare(database, settings_for(FILE))
-        statements.watch(database.engine)
+        statements.watch(database)
         assert (
             await count(database, statements, lambda: asyncio.gather(*(database.ready() for _ in range(20))))
             == 1
@@ -507,9 +519,7 @@ async def test_close_leaves_no_connection(postgres_database: str) -> None:
     """After close() the server knows of no connection of ours."""
     async with admin(postgres_database) as beside:
         async with opened(postgres_database, database_pool_size=3) as database:
-            async with database.session() as one, database.session() as another:
-                await one.execute(select(1))
-                await another.execute(select(1))
+            await asyncio.gather(*(run(database, "SELECT pg_sleep(0.1)") for _ in range(2)))
             others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             assert await beside.fetchval(others) == 3
         async with asyncio.timeout(TIMEOUT):

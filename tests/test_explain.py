@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import asyncpg
 import pytest
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.crud import find, transfer
@@ -15,7 +14,7 @@ from backend.cursor import Position
 from backend.db import Database
 from backend.models import tasks
 from backend.queries import LIST_MAX, Order, Sort, TaskFilter, TaskListQuery
-from tests.conftest import Databases, settings_for
+from tests.conftest import Databases, settings_for, watch
 
 TASKS = 1_000_000
 OWN = 10_000
@@ -107,12 +106,7 @@ async def explainer(million: str) -> AsyncIterator[Explainer]:
         async with database.session() as session:
             explainer = Explainer(session, connection)
 
-            def record(
-                conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-            ) -> None:
-                explainer.sent.append((statement, parameters))
-
-            event.listen(database.engine.sync_engine, "before_cursor_execute", record)
+            watch(database, lambda sql, parameters: explainer.sent.append((sql, parameters)))
             yield explainer
     finally:
         await connection.close()

@@ -115,7 +115,8 @@ async def delete_all(session: AsyncSession, user_id: str, query: TaskFilter) -> 
         raise FilterRequired
     chosen = _chosen(names, len(query.words), parameters)
     statement = delete(tasks).where(OWNED, tasks.c.id.in_(chosen))
-    deleted = cast("CursorResult[Any]", await session.execute(statement, {"owner": user_id}))
+    async with transaction(session):  # whose results know how many rows they touched
+        deleted = cast("CursorResult[Any]", await session.execute(statement, {"owner": user_id}))
     return deleted.rowcount
 
 

@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.crud.sql import contains_all, contains_any
+from backend.crud.sql import IdList, among, contains_all, contains_any
 from backend.crud.tasks import COLUMNS, OWNED
 from backend.cursor import Position
-from backend.models import TextList, tasks, utc_now
+from backend.models import PRIORITIES, TextList, tasks, utc_now
 from backend.queries import Order, Sort, TaskFilter, TaskListQuery
 from backend.schemas import TaskPublic, TaskStats
 
@@ -52,7 +52,7 @@ def _day(name: str) -> ColumnElement[Any]:
 # What a filter can ask, by name. A day is compared with days as such; an instant due on no whole day, by UTC.
 _CONDITIONS: dict[str, ColumnElement[bool]] = {
     "completed": tasks.c.completed == bindparam("completed"),
-    "priority": tasks.c.priority.in_(bindparam("priority", expanding=True)),
+    "priority": among(tasks.c.priority, bindparam("priority", type_=IdList())),
     "tags_all": contains_all(tasks.c.tags, _TAGS),
     "tags_any": contains_any(tasks.c.tags, _TAGS),
     "due_before": tasks.c.due_at < _at("due_before"),
@@ -142,7 +142,7 @@ def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
         parameters["completed"] = query.done
     if query.priority:
         names.append("priority")
-        parameters["priority"] = sorted(set(query.priority))
+        parameters["priority"] = sorted({PRIORITIES.index(name) + 1 for name in query.priority})
     if query.tag:
         names.append(f"tags_{query.tag_match}")
         parameters["tags"] = list(dict.fromkeys(query.tag))

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend import planning
+from backend.crud.sql import IdList, among
 from backend.db import transaction
 from backend.errors import TaskNotFound, VersionMismatch
 from backend.models import tasks, utc_now
@@ -63,6 +64,7 @@ CREATE = (
     .values(
         **{name: bindparam(name, type_=tasks.c[name].type) for name in INSERTED},
         completed_at=case((bindparam("completed", type_=tasks.c.completed.type), utc_now())),
+        version=literal(1),
     )
     .returning(*COLUMNS)
 )
@@ -78,7 +80,7 @@ _TOGGLE = (
     .returning(*COLUMNS)
 )
 _DELETE = delete(tasks).where(_ONE).returning(tasks.c.id)
-_ALLOWED = tasks.c.version.in_(bindparam("versions", expanding=True))
+_ALLOWED = among(tasks.c.version, bindparam("versions", type_=IdList()))
 
 
 def insert_values(user_id: str, task: TaskCreate) -> dict[str, Any]:
@@ -204,7 +206,13 @@ def _guarded(
 ) -> tuple[Executable, dict[str, Any]]:
     if versions is None:
         return statement, parameters
-    return statement.where(_ALLOWED), parameters | {"versions": list(versions)}
+    return _at_versions(statement), parameters | {"versions": list(versions)}
+
+
+@lru_cache(maxsize=256)
+def _at_versions(statement: Any) -> Executable:
+    guarded: Executable = statement.where(_ALLOWED)
+    return guarded
 
 
 async def _explain(session: AsyncSession, user_id: str, task_id: int) -> None:

@@ -26,6 +26,8 @@ class Link:
         self.server: StreamWriter | None = None
         self.dead = False
         """Whether all that either side sends is swallowed, for ever."""
+        self.answered = True
+        """Whether the server spoke last."""
 
     def close(self, *, reset: bool = False) -> None:
         """Hang up on both sides: with RST, or else with FIN to whoever still listens."""
@@ -50,6 +52,8 @@ class Proxy:
         """How many bytes clients sent."""
         self.executed = 0
         """How many statements with parameters, or prepared ones, they sent."""
+        self.round_trips = 0
+        """How often a client sent something and then got an answer."""
         self.delay = 0.0
         """How long each piece of a reply takes, in seconds."""
         self.cuts = 0
@@ -149,6 +153,8 @@ class Proxy:
         try:
             while data := await reader.read(CHUNK):
                 self.received += len(data)
+                self.round_trips += link.answered
+                link.answered = False
                 self.executed += data.count(EXECUTE)
                 await self._flow.wait()
                 if not link.dead:
@@ -160,6 +166,7 @@ class Proxy:
     async def _replies(self, link: Link, reader: StreamReader) -> None:
         try:
             while data := await reader.read(CHUNK):
+                link.answered = True
                 await asyncio.sleep(self.delay)
                 await self._flow.wait()
                 if link.dead:
