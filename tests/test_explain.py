@@ -185,7 +185,7 @@ async def test_each_sort_reads_ones_own_rows(explainer: Explainer, sort: Sort) -
         page = TaskListQuery.model_validate(query | {"limit": PAGE})
         for number, after in (await _positions(explainer, query)).items():
             found = await find.list_tasks(explainer.session, "caller", page, after)
-            assert len(found.tasks) == PAGE
+            assert len(json.loads(found.body)) == PAGE
             assert (found.end is None) is (number * PAGE == OWN)
             await explained(explainer, f"page {number} by {sort} {order}")
 
@@ -213,8 +213,9 @@ async def test_the_newest_are_read_in_order(explainer: Explainer) -> None:
             await find.list_tasks(explainer.session, "caller", query, after)
             for plan in await explained(explainer, index):
                 steps = list(nodes(plan))
-                assert {step["Node Type"] for step in steps} == {"Limit", "Index Scan"}, json.dumps(plan)
-                assert steps[-1]["Index Name"] == index
+                kinds = [step["Node Type"] for step in steps]
+                assert not [kind for kind in kinds if "Sort" in kind], json.dumps(plan)
+                assert [step["Index Name"] for step in steps if "Index Name" in step] == [index]
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -223,7 +224,7 @@ async def test_each_filter_reads_ones_own_rows(explainer: Explainer, name: str) 
     found = await find.list_tasks(
         explainer.session, "caller", TaskListQuery.model_validate(FILTERS[name] | {"limit": PAGE})
     )
-    assert name == "all at once" or found.tasks
+    assert name == "all at once" or json.loads(found.body)
     await explained(explainer, name)
     assert await find.count_tasks(explainer.session, "caller", TaskFilter.model_validate(FILTERS[name]))
     await explained(explainer, f"{name}, counted")

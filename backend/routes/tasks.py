@@ -46,24 +46,24 @@ NOT_FOUND = documented(TaskNotFound)
 CHANGED = documented(TaskNotFound, VersionMismatch)
 
 
-@router.get("", summary="List tasks")
+@router.get("", summary="List tasks", response_model=list[TaskPublic])
 async def list_tasks(
     user: CurrentUserDep,
     session: SessionDep,
     query: Annotated[TaskListQuery, Query()],
     request: Request,
-    response: Response,
-) -> list[TaskPublic]:
+) -> Response:
     """The caller's tasks, newest first by default. `Link: <…>; rel="next"` leads to the next page."""
     cursors: CursorCodec = request.app.state.cursors
     this_list = (user.id, *query.identity)
     after = cursors.decode(query.cursor, *this_list) if query.cursor is not None else None
     page = await find.list_tasks(session, user.id, query, after)
+    response = Response(page.body, media_type="application/json")
     if page.end is not None:
         parameters = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
         parameters.append(("cursor", cursors.encode(page.end, *this_list)))
         response.headers["Link"] = f'<{quote(request.scope["path"])}?{urlencode(parameters)}>; rel="next"'
-    return page.tasks
+    return response
 
 
 @router.post(
