@@ -1,26 +1,36 @@
 """The typed aliases that routes are written with."""
 
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Path, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.auth import CurrentUser, TokenVerifier, bearer_token, is_jwt, session_token
 from backend.config import Settings
 from backend.crud import sessions
 from backend.errors import ForeignOrigin, ForeignUser, InvalidToken
+from backend.queries import ListRequest, TaskListQuery, parse_list_query
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class _Authenticated(HTTPBearer):
-    """The user of a request. As a security scheme it also puts the bearer token into the OpenAPI document."""
+class Caller(NamedTuple):
+    """Who is asking, and a session for what they ask: every query belongs to one user."""
 
-    async def __call__(self, request: Request) -> CurrentUser:  # type: ignore[override] # not credentials: a user
+    id: str
+    session: AsyncSession
+
+
+class _Authenticated(HTTPBearer):
+    """The caller of a request. As a security scheme it also puts the token into the OpenAPI document."""
+
+    async def __call__(self, request: Request) -> Caller:  # type: ignore[override] # not credentials: a user
         user = await _authenticate(request)
         request.scope["user_id"] = user.id
-        return user
+        return Caller(user.id, request.app.state.database.session())
 
 
 async def _authenticate(request: Request) -> CurrentUser:
@@ -62,27 +72,55 @@ async def _user_of_session(request: Request, token: str | None) -> CurrentUser:
     return CurrentUser(user_id)
 
 
-CurrentUserDep = Annotated[
-    CurrentUser,
+# One dependency, not one for the user and one for the session: FastAPI takes its time for each.
+CallerDep = Annotated[
+    Caller,
     Depends(
         _Authenticated(scheme_name="BetterAuth", bearerFormat="JWT", description="A token of Better Auth")
     ),
 ]
 
 
-async def _session(request: Request) -> AsyncSession:
-    session: AsyncSession = request.app.state.database.session()
-    return session
+def list_request(request: Request) -> ListRequest:
+    """Return what a list is asked for.
+
+    FastAPI's own way, Query(), looks at each field of the model anew for every request. A route that does
+    without it documents the parameters with LIST_PARAMETERS.
+
+    Raises:
+        RequestValidationError: it cannot be asked for.
+    """
+    try:
+        return parse_list_query(request.scope["query_string"])
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        raise RequestValidationError([{**e, "loc": ("query", *e["loc"])} for e in problems]) from None
 
 
-SessionDep = Annotated[AsyncSession, Depends(_session)]
+def _parameter(name: str, place: str, schema: dict[str, Any]) -> dict[str, Any]:
+    said = {"description": schema["description"]} if "description" in schema else {}
+    return {"name": name, "in": place, "required": False, "schema": schema, **said}
 
 
-async def require_own_path(user: CurrentUserDep, user_id: Annotated[str, Path()]) -> None:
+LIST_PARAMETERS = {
+    "parameters": [
+        _parameter(name, "query", schema)
+        for name, schema in TaskListQuery.model_json_schema()["properties"].items()
+    ]
+}
+
+
+def header(name: str, description: str) -> dict[str, Any]:
+    """The `openapi_extra=` of a route that reads a header itself, which spares FastAPI's looking for it."""
+    schema = {"anyOf": [{"type": "string"}, {"type": "null"}], "description": description, "title": name}
+    return {"parameters": [_parameter(name.lower(), "header", schema)]}
+
+
+async def require_own_path(caller: CallerDep, user_id: Annotated[str, Path()]) -> None:
     """Refuse a path that names another user than the token does, before anything is read.
 
     Raises:
         ForeignUser: it does.
     """
-    if user_id != user.id:
+    if user_id != caller.id:
         raise ForeignUser

@@ -26,7 +26,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
 
 
-def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+Responses = dict[int | str, dict[str, Any]]
+
+
+def documented(*errors: type[ApiError]) -> Responses:
     """The `responses=` of a route that can answer with these errors."""
     said: dict[int, list[str]] = {}
     for error in errors:
@@ -40,7 +43,7 @@ def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
 # Not http.HTTPStatus' phrases: they change with Python's version.
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "content_too_large"}
 
-ALWAYS_DOCUMENTED: dict[int | str, dict[str, Any]] = {
+ALWAYS_DOCUMENTED: Responses = {
     413: {"model": Problem, "description": "The body is larger than 1 MiB"},
     422: {"model": ValidationProblem, "description": "The request breaks a rule of its schema"},
 }

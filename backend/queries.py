@@ -1,13 +1,16 @@
 """What a list can be asked for."""
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal, Self
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_origin
+from urllib.parse import parse_qsl, urlencode
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     StringConstraints,
     model_validator,
@@ -20,6 +23,7 @@ LIST_MAX = 1000
 SEARCH_MAX = 200
 WORDS_MAX = 10
 TAGS_ASKED_MAX = 20
+REMEMBERED_MAX = 512  # bytes of a query string
 
 Sort = Literal["created", "updated", "title", "due_date", "priority", "relevance"]
 Order = Literal["asc", "desc"]
@@ -113,6 +117,8 @@ class RecurrenceQuery(BaseModel):
 class TaskListQuery(TaskFilter):
     """Which tasks, in which order, and how many of them."""
 
+    model_config = ConfigDict(frozen=True)
+
     sort: Annotated[Sort, BeforeValidator(_canonical_sort)] = Field(
         default="created",
         validation_alias=AliasChoices("sort", "sort_by"),
@@ -139,7 +145,42 @@ class TaskListQuery(TaskFilter):
         """The order asked for, or else the one that suits the sort."""
         return self.order or ("asc" if self.sort in ("title", "due_date") else "desc")
 
-    @property
+    @cached_property
     def identity(self) -> list[Any]:
         """All that makes it this list and no other: what its cursors belong to."""
         return [self.model_dump_json(exclude={"limit", "cursor", "order"}), self.direction]
+
+
+_LISTS = frozenset(
+    name for name, field in TaskListQuery.model_fields.items() if get_origin(field.annotation) is list
+)
+
+
+class ListRequest(NamedTuple):
+    """What is asked for, and the parameters that ask for it on another page: all but the cursor, encoded."""
+
+    query: TaskListQuery
+    parameters: str
+
+
+def parse_list_query(query_string: bytes) -> ListRequest:
+    """Return what a query string asks for. Clients ask the same few again and again: those are remembered.
+
+    Raises:
+        ValidationError: it cannot be asked for.
+    """
+    known = len(query_string) <= REMEMBERED_MAX
+    return _remembered(query_string) if known else _remembered.__wrapped__(query_string)
+
+
+@lru_cache(maxsize=256)
+def _remembered(query_string: bytes) -> ListRequest:
+    parameters: dict[str, Any] = {}
+    items = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+    for name, value in items:
+        if name in _LISTS:
+            parameters.setdefault(name, []).append(value)
+        else:
+            parameters[name] = value
+    others = [item for item in items if item[0] != "cursor"]
+    return ListRequest(TaskListQuery.model_validate(parameters), urlencode(others))

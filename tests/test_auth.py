@@ -14,7 +14,7 @@ from starlette.requests import Request
 from backend import auth
 from backend.auth import TokenVerifier, bearer_token
 from backend.config import Settings
-from backend.deps import CurrentUserDep
+from backend.deps import CallerDep
 from backend.errors import (
     ExpiredToken,
     InvalidScheme,
@@ -406,7 +406,7 @@ async def test_a_hot_request_waits_for_nothing(never_started: FastAPI) -> None:
     """Once a token was verified the dependency never gives up control, and checks no signature."""
     serve_keys(never_started, published())
     verifier: TokenVerifier = never_started.state.verifier
-    dependency = CurrentUserDep.__metadata__[0].dependency  # type: ignore[attr-defined] # of Annotated
+    dependency = CallerDep.__metadata__[0].dependency  # type: ignore[attr-defined] # of Annotated
     for token in (GOOD["HS256"], GOOD["EdDSA"]):
         scope = {
             "type": "http",

@@ -67,39 +67,39 @@ def operations(app: FastAPI) -> list[Operation]:
 def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
     """Generated clients call their functions by these names: each stands for one operation, and stays."""
     assert [(operation.id, operation.method, operation.path) for operation in operations(app)] == [
-        ("root", "GET", "/"),
-        ("health", "GET", "/health"),
-        ("ready", "GET", "/ready"),
-        ("run_batch", "POST", "/api/tasks/batch"),
-        ("complete_all", "POST", "/api/tasks/complete-all"),
-        ("delete_all", "DELETE", "/api/tasks"),
         ("list_tasks", "GET", "/api/tasks"),
         ("create_task", "POST", "/api/tasks"),
-        ("run_batch_of_user", "POST", "/api/{user_id}/tasks/batch"),
-        ("complete_all_of_user", "POST", "/api/{user_id}/tasks/complete-all"),
-        ("delete_all_of_user", "DELETE", "/api/{user_id}/tasks"),
-        ("list_tasks_of_user", "GET", "/api/{user_id}/tasks"),
-        ("create_task_of_user", "POST", "/api/{user_id}/tasks"),
-        ("export_tasks", "GET", "/api/tasks/export"),
-        ("import_tasks", "POST", "/api/tasks/import"),
-        ("export_tasks_of_user", "GET", "/api/{user_id}/tasks/export"),
-        ("import_tasks_of_user", "POST", "/api/{user_id}/tasks/import"),
-        ("count_tasks", "GET", "/api/tasks/count"),
-        ("get_stats", "GET", "/api/tasks/stats"),
-        ("preview_recurrence", "GET", "/api/tasks/recurrence"),
+        ("delete_all", "DELETE", "/api/tasks"),
         ("get_task", "GET", "/api/tasks/{task_id}"),
         ("update_task", "PATCH", "/api/tasks/{task_id}"),
         ("put_task", "PUT", "/api/tasks/{task_id}"),
         ("delete_task", "DELETE", "/api/tasks/{task_id}"),
         ("complete_task", "PATCH", "/api/tasks/{task_id}/complete"),
-        ("count_tasks_of_user", "GET", "/api/{user_id}/tasks/count"),
-        ("get_stats_of_user", "GET", "/api/{user_id}/tasks/stats"),
-        ("preview_recurrence_of_user", "GET", "/api/{user_id}/tasks/recurrence"),
+        ("count_tasks", "GET", "/api/tasks/count"),
+        ("get_stats", "GET", "/api/tasks/stats"),
+        ("preview_recurrence", "GET", "/api/tasks/recurrence"),
+        ("run_batch", "POST", "/api/tasks/batch"),
+        ("complete_all", "POST", "/api/tasks/complete-all"),
+        ("export_tasks", "GET", "/api/tasks/export"),
+        ("import_tasks", "POST", "/api/tasks/import"),
+        ("list_tasks_of_user", "GET", "/api/{user_id}/tasks"),
+        ("create_task_of_user", "POST", "/api/{user_id}/tasks"),
+        ("delete_all_of_user", "DELETE", "/api/{user_id}/tasks"),
         ("get_task_of_user", "GET", "/api/{user_id}/tasks/{task_id}"),
         ("update_task_of_user", "PATCH", "/api/{user_id}/tasks/{task_id}"),
         ("put_task_of_user", "PUT", "/api/{user_id}/tasks/{task_id}"),
         ("delete_task_of_user", "DELETE", "/api/{user_id}/tasks/{task_id}"),
         ("complete_task_of_user", "PATCH", "/api/{user_id}/tasks/{task_id}/complete"),
+        ("count_tasks_of_user", "GET", "/api/{user_id}/tasks/count"),
+        ("get_stats_of_user", "GET", "/api/{user_id}/tasks/stats"),
+        ("preview_recurrence_of_user", "GET", "/api/{user_id}/tasks/recurrence"),
+        ("run_batch_of_user", "POST", "/api/{user_id}/tasks/batch"),
+        ("complete_all_of_user", "POST", "/api/{user_id}/tasks/complete-all"),
+        ("export_tasks_of_user", "GET", "/api/{user_id}/tasks/export"),
+        ("import_tasks_of_user", "POST", "/api/{user_id}/tasks/import"),
+        ("root", "GET", "/"),
+        ("health", "GET", "/health"),
+        ("ready", "GET", "/ready"),
     ]
     ids = [operation.id for operation in operations(app)]
     assert len(ids) == len(set(ids))
@@ -201,7 +201,7 @@ def test_bearer_tokens_are_declared(app: FastAPI) -> None:
     for operation in operations(app):
         security = operation.spec.get("security")
         assert security == (None if operation.id in SYSTEM else [{name: []}]), (
-            f"{operation.id}: depend on CurrentUserDep"
+            f"{operation.id}: depend on CallerDep"
         )
 
 

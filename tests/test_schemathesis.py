@@ -59,8 +59,10 @@ CONFIG: dict[str, Any] = {
             },
         },
         {
-            # One that is made up meets no task: nothing would ever be deleted.
+            # One that is made up meets no task: nothing would ever be deleted. And what a repeated POST says
+            # that it created may have been deleted since the first one.
             "include-operation-id": ["delete_task", "delete_task_of_user"],
+            "checks": {"ensure_resource_availability": {"enabled": False}},
             "parameters": {"path.user_id": "alice", "header.if-match": "*"},
         },
     ],
@@ -121,5 +123,5 @@ def test_every_answer_keeps_to_the_document(schema: schemathesis.BaseSchema, oth
         ("examples", "coverage", "fuzzing", "stateful"), Status.SUCCESS
     )
     # Good requests were among them, and bad ones.
-    assert all(statuses[status] >= 10 for status in (200, 201, 204, 401, 404, 422)), statuses
-    assert all(statuses[status] for status in (409, 412)), statuses
+    assert all(statuses[status] >= 10 for status in (200, 201, 401, 404, 422)), statuses
+    assert all(statuses[status] for status in (204, 409, 412)), statuses

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.bulk_schemas import Batch, BatchReply, CompletedCount, DeletedCount, TaskSelection
 from backend.crud import bulk as crud
-from backend.deps import CurrentUserDep, SessionDep
+from backend.deps import CallerDep
 from backend.errors import BatchFailed, FilterRequired, KeyReused
 from backend.handlers import documented
 from backend.idempotency import IdempotencyKey, Reply, once
@@ -23,8 +23,7 @@ Selection = Annotated[TaskSelection, Query()]
     responses=documented(BatchFailed, KeyReused),
 )
 async def run_batch(
-    user: CurrentUserDep,
-    session: SessionDep,
+    caller: CallerDep,
     batch: Batch,
     request: Request,
     atomic: Annotated[
@@ -40,10 +39,10 @@ async def run_batch(
     """
 
     async def write() -> Reply:
-        results = await crud.run_batch(session, user.id, batch.operations, atomic=atomic)
+        results = await crud.run_batch(caller.session, caller.id, batch.operations, atomic=atomic)
         return Reply(200, BatchReply(results=results).model_dump_json(), {})
 
-    return await once(request, session, user.id, idempotency_key, write)
+    return await once(request, caller.session, caller.id, idempotency_key, write)
 
 
 @router.post(
@@ -53,8 +52,7 @@ async def run_batch(
     responses=documented(KeyReused),
 )
 async def complete_all(
-    user: CurrentUserDep,
-    session: SessionDep,
+    caller: CallerDep,
     query: Selection,
     request: Request,
     idempotency_key: IdempotencyKey = None,
@@ -66,13 +64,13 @@ async def complete_all(
     """
 
     async def write() -> Reply:
-        count = CompletedCount(completed=await crud.complete_all(session, user.id, query))
+        count = CompletedCount(completed=await crud.complete_all(caller.session, caller.id, query))
         return Reply(200, count.model_dump_json(), {})
 
-    return await once(request, session, user.id, idempotency_key, write)
+    return await once(request, caller.session, caller.id, idempotency_key, write)
 
 
 @router.delete("", summary="Delete many tasks", responses=documented(FilterRequired))
-async def delete_all(user: CurrentUserDep, session: SessionDep, query: Selection) -> DeletedCount:
+async def delete_all(caller: CallerDep, query: Selection) -> DeletedCount:
     """Delete the caller's tasks that meet a filter. No condition is a 422, and so is an unknown one."""
-    return DeletedCount(deleted=await crud.delete_all(session, user.id, query))
+    return DeletedCount(deleted=await crud.delete_all(caller.session, caller.id, query))

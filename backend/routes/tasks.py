@@ -2,20 +2,20 @@
 
 from datetime import date, datetime
 from typing import Annotated
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from backend.crud import find
 from backend.crud import tasks as crud
 from backend.cursor import CursorCodec
-from backend.deps import CurrentUserDep, SessionDep
+from backend.deps import LIST_PARAMETERS, CallerDep, header, list_request
 from backend.errors import KeyReused, TaskNotFound, VersionMismatch
 from backend.etags import allowed_versions, etag, is_unchanged
 from backend.handlers import documented
 from backend.idempotency import IdempotencyKey, Reply, once
-from backend.queries import RecurrenceQuery, TaskFilter, TaskListQuery
+from backend.queries import RecurrenceQuery, TaskFilter
 from backend.recurrence import preview
 from backend.schemas import TaskCompletion, TaskCount, TaskCreate, TaskId, TaskPublic, TaskStats, TaskUpdate
 
@@ -39,30 +39,28 @@ register_url_convertor("task_id", _TaskIdConvertor())
 
 router = APIRouter(tags=["tasks"])
 
-IfMatch = Annotated[
-    str | None, Header(description="Only if the task is at this ETag: otherwise 412, with the task as it is")
-]
+IF_MATCH = header("If-Match", "Only if the task is at this ETag: otherwise 412, with the task as it is")
+IF_NONE_MATCH = header("If-None-Match", "304 if the task is still at this ETag")
 NOT_FOUND = documented(TaskNotFound)
 CHANGED = documented(TaskNotFound, VersionMismatch)
 
 
-@router.get("", summary="List tasks", response_model=list[TaskPublic])
+@router.get("", summary="List tasks", response_model=list[TaskPublic], openapi_extra=LIST_PARAMETERS)
 async def list_tasks(
-    user: CurrentUserDep,
-    session: SessionDep,
-    query: Annotated[TaskListQuery, Query()],
+    caller: CallerDep,
     request: Request,
 ) -> Response:
     """The caller's tasks, newest first by default. `Link: <…>; rel="next"` leads to the next page."""
+    query, parameters = list_request(request)
     cursors: CursorCodec = request.app.state.cursors
-    this_list = (user.id, *query.identity)
+    this_list = (caller.id, *query.identity)
     after = cursors.decode(query.cursor, *this_list) if query.cursor is not None else None
-    page = await find.list_tasks(session, user.id, query, after)
+    page = await find.list_tasks(caller.session, caller.id, query, after)
     response = Response(page.body, media_type="application/json")
     if page.end is not None:
-        parameters = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
-        parameters.append(("cursor", cursors.encode(page.end, *this_list)))
-        response.headers["Link"] = f'<{quote(request.scope["path"])}?{urlencode(parameters)}>; rel="next"'
+        cursor = cursors.encode(page.end, *this_list)
+        next_page = f"{parameters}&cursor={cursor}" if parameters else f"cursor={cursor}"
+        response.headers["Link"] = f'<{quote(request.scope["path"])}?{next_page}>; rel="next"'
     return response
 
 
@@ -70,8 +68,7 @@ async def list_tasks(
     "", status_code=201, summary="Create a task", response_model=TaskPublic, responses=documented(KeyReused)
 )
 async def create_task(
-    user: CurrentUserDep,
-    session: SessionDep,
+    caller: CallerDep,
     task: TaskCreate,
     request: Request,
     idempotency_key: IdempotencyKey = None,
@@ -79,96 +76,114 @@ async def create_task(
     """Create a task of the caller's. `Location` is its address."""
 
     async def write() -> Reply:
-        created = await crud.create_task(session, user.id, task)
+        created = await crud.create_task(caller.session, caller.id, task)
         headers = {"Location": f"{quote(request.scope['path'])}/{created.id}", "ETag": etag(created)}
         return Reply(201, created.model_dump_json(), headers)
 
-    return await once(request, session, user.id, idempotency_key, write)
-
-
-@router.get("/count", summary="Count tasks")
-async def count_tasks(
-    user: CurrentUserDep, session: SessionDep, query: Annotated[TaskFilter, Query()]
-) -> TaskCount:
-    """How many of the caller's tasks meet a filter."""
-    return TaskCount(count=await find.count_tasks(session, user.id, query))
-
-
-@router.get("/stats", summary="Statistics")
-async def get_stats(user: CurrentUserDep, session: SessionDep) -> TaskStats:
-    """How many tasks the caller has: in all, by state, by priority and by tag."""
-    return await find.get_stats(session, user.id)
-
-
-@router.get("/recurrence", summary="Preview a pattern")
-async def preview_recurrence(
-    user: CurrentUserDep, query: Annotated[RecurrenceQuery, Query()]
-) -> list[datetime | date]:
-    """The next ten due dates of a pattern, the first of them included."""
-    return preview(query.pattern, query.due_date, query.timezone)
+    return await once(request, caller.session, caller.id, idempotency_key, write)
 
 
 @router.get(
-    "/{task_id:task_id}", summary="Read a task", responses=NOT_FOUND | {304: {"description": "Not modified"}}
+    "/{task_id:task_id}",
+    summary="Read a task",
+    response_model=TaskPublic,
+    responses=NOT_FOUND | {304: {"description": "Not modified"}},
+    openapi_extra=IF_NONE_MATCH,
 )
 async def get_task(
-    user: CurrentUserDep,
-    session: SessionDep,
+    caller: CallerDep,
     task_id: TaskId,
-    response: Response,
-    if_none_match: Annotated[str | None, Header(description="304 if the task is still at this ETag")] = None,
-) -> TaskPublic:
+    request: Request,
+) -> Response:
     """One task of the caller's."""
-    task = await crud.get_task(session, user.id, task_id)
-    return _answer(task, response, unchanged=is_unchanged(if_none_match, task))
+    task = await crud.get_task(caller.session, caller.id, task_id)
+    if is_unchanged(request.headers.get("if-none-match"), task):
+        return Response(status_code=304, headers={"ETag": etag(task)})
+    return _answer(task)
 
 
-@router.put("/{task_id:task_id}", summary="Update a task", responses=CHANGED, name="put_task")
-@router.patch("/{task_id:task_id}", summary="Update a task", responses=CHANGED)
+@router.put(
+    "/{task_id:task_id}",
+    summary="Update a task",
+    response_model=TaskPublic,
+    responses=CHANGED,
+    openapi_extra=IF_MATCH,
+    name="put_task",
+)
+@router.patch(
+    "/{task_id:task_id}",
+    summary="Update a task",
+    response_model=TaskPublic,
+    responses=CHANGED,
+    openapi_extra=IF_MATCH,
+)
 async def update_task(
-    user: CurrentUserDep,
-    session: SessionDep,
+    caller: CallerDep,
     task_id: TaskId,
     changes: TaskUpdate,
-    response: Response,
-    if_match: IfMatch = None,
-) -> TaskPublic:
+    request: Request,
+) -> Response:
     """Change what the body names. What is absent stays as it is; `null` clears what can be empty."""
-    versions = allowed_versions(if_match)
-    return _answer(await crud.update_task(session, user.id, task_id, changes, versions), response)
+    versions = allowed_versions(request.headers.get("if-match"))
+    return _answer(await crud.update_task(caller.session, caller.id, task_id, changes, versions))
 
 
-@router.patch("/{task_id:task_id}/complete", summary="Complete a task", responses=CHANGED)
+@router.patch(
+    "/{task_id:task_id}/complete",
+    summary="Complete a task",
+    response_model=TaskPublic,
+    responses=CHANGED,
+    openapi_extra=IF_MATCH,
+)
 async def complete_task(
-    user: CurrentUserDep,
-    session: SessionDep,
+    caller: CallerDep,
     task_id: TaskId,
-    response: Response,
+    request: Request,
     state: TaskCompletion | None = None,
-    if_match: IfMatch = None,
-) -> TaskPublic:
+) -> Response:
     """Set `completed` as the body says, or without one turn it over. Only a set is safe to repeat.
 
     Completing a recurring task makes the next one, once; `next_task_id` is its id.
     """
     completed = state.model_dump().get("completed") if state else None
-    versions = allowed_versions(if_match)
-    return _answer(await crud.set_completed(session, user.id, task_id, completed, versions), response)
+    versions = allowed_versions(request.headers.get("if-match"))
+    return _answer(await crud.set_completed(caller.session, caller.id, task_id, completed, versions))
 
 
 @router.delete(
-    "/{task_id:task_id}", status_code=204, response_class=Response, summary="Delete a task", responses=CHANGED
+    "/{task_id:task_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Delete a task",
+    responses=CHANGED,
+    openapi_extra=IF_MATCH,
 )
-async def delete_task(
-    user: CurrentUserDep, session: SessionDep, task_id: TaskId, if_match: IfMatch = None
-) -> None:
+async def delete_task(caller: CallerDep, task_id: TaskId, request: Request) -> None:
     """Delete a task of the caller's. Deleting it again is a 404."""
-    await crud.delete_task(session, user.id, task_id, allowed_versions(if_match))
+    await crud.delete_task(
+        caller.session, caller.id, task_id, allowed_versions(request.headers.get("if-match"))
+    )
 
 
-def _answer(task: TaskPublic, response: Response, *, unchanged: bool = False) -> TaskPublic:
-    """Let the answer carry the task's ETag, and no body if the client has it."""
-    response.headers["ETag"] = etag(task)
-    if unchanged:
-        response.status_code = 304
-    return task
+@router.get("/count", summary="Count tasks")
+async def count_tasks(caller: CallerDep, query: Annotated[TaskFilter, Query()]) -> TaskCount:
+    """How many of the caller's tasks meet a filter."""
+    return TaskCount(count=await find.count_tasks(caller.session, caller.id, query))
+
+
+@router.get("/stats", summary="Statistics")
+async def get_stats(caller: CallerDep) -> TaskStats:
+    """How many tasks the caller has: in all, by state, by priority and by tag."""
+    return await find.get_stats(caller.session, caller.id)
+
+
+@router.get("/recurrence", summary="Preview a pattern")
+async def preview_recurrence(
+    caller: CallerDep, query: Annotated[RecurrenceQuery, Query()]
+) -> list[datetime | date]:
+    """The next ten due dates of a pattern, the first of them included."""
+    return preview(query.pattern, query.due_date, query.timezone)
+
+
+def _answer(task: TaskPublic) -> Response:
+    return Response(task.model_dump_json(), headers={"ETag": etag(task)}, media_type="application/json")

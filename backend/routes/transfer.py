@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from backend.crud import transfer as crud
-from backend.deps import CurrentUserDep, SessionDep
+from backend.deps import CallerDep
 from backend.errors import InvalidFile, KeyReused
 from backend.handlers import documented
 from backend.idempotency import IdempotencyKey, Reply, once
@@ -33,7 +33,7 @@ _TOO_LARGE: dict[int | str, dict[str, Any]] = {
     responses={200: {"description": "The file", "content": _FILE}},
 )
 async def export_tasks(
-    user: CurrentUserDep, request: Request, kind: Annotated[Format, Query(alias="format")] = "ndjson"
+    caller: CallerDep, request: Request, kind: Annotated[Format, Query(alias="format")] = "ndjson"
 ) -> Response:
     """Every task of the caller's as a file, which /tasks/import reads back; in the order of their ids.
 
@@ -42,7 +42,7 @@ async def export_tasks(
 
     In a CSV a text that a spreadsheet would compute begins with an apostrophe, and tags are a JSON list.
     """
-    pages = _pages(request, user.id)
+    pages = _pages(request, caller.id)
     first = await anext(pages)  # what is wrong at the beginning is still an error with its status
 
     async def content() -> AsyncIterator[str]:
@@ -74,8 +74,7 @@ async def _pages(request: Request, user_id: str) -> AsyncIterator[list[ExportedT
     openapi_extra={"requestBody": {"required": True, "content": _FILE}},
 )
 async def import_tasks(
-    user: CurrentUserDep,
-    session: SessionDep,
+    caller: CallerDep,
     request: Request,
     content: Annotated[bytes, Body(media_type=MEDIA_TYPES["ndjson"])] = b"",
     content_type: Annotated[str, Header(include_in_schema=False)] = "",
@@ -94,7 +93,7 @@ async def import_tasks(
     lines = await run_in_threadpool(read, content, kind)
 
     async def write_all() -> Reply:
-        results = await crud.import_tasks(session, user.id, lines)
+        results = await crud.import_tasks(caller.session, caller.id, lines)
         statuses = [result.status for result in results]
         reply = ImportReply(
             created=statuses.count("created"),
@@ -104,7 +103,7 @@ async def import_tasks(
         )
         return Reply(200, reply.model_dump_json(), {})
 
-    return await once(request, session, user.id, idempotency_key, write_all)
+    return await once(request, caller.session, caller.id, idempotency_key, write_all)
 
 
 def _kind(content_type: str) -> Format:
