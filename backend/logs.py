@@ -17,7 +17,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return " ".join(
-            str(value) if key in _HEAD else f"{key}={value}" for key, value in _fields(record).items()
+            [str(value) if key in _HEAD else f"{key}={value}" for key, value in _fields(record).items()]
         )
 
 
@@ -50,6 +50,8 @@ def configure(settings: Settings) -> None:
     """Send this process's log to stderr in the format asked for."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    # What no line shows need not be found out for each (the logging manual's "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for quiet in ("uvicorn.error", "httpx", "httpcore", "alembic"):
         logging.getLogger(quiet).setLevel(logging.WARNING)

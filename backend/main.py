@@ -1,11 +1,11 @@
 """The composition root: settings in, application out. Nothing is opened before the lifespan."""
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI, params
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from backend import __version__, handlers, logs
@@ -30,11 +30,18 @@ from backend.errors import (
     UnknownUser,
 )
 from backend.jwks import Jwks
-from backend.middleware import BodyLimitMiddleware, RequestMiddleware, ServerErrorMiddleware
+from backend.middleware import (
+    AdmissionMiddleware,
+    BodyLimitMiddleware,
+    BrowserMiddleware,
+    RequestMiddleware,
+    ServerErrorMiddleware,
+)
 from backend.migrate import SchemaError, prepare
 from backend.routes import bulk, system, tasks, transfer
 
 DOCS_PATH = "/docs"
+GC_THRESHOLD = 10_000  # objects; Python's own is 700
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +89,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.cursors = CursorCodec(settings.cursor_secret)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(ServerErrorMiddleware)
+    app.add_middleware(AdmissionMiddleware, gate=app.state.database.gate)
     app.add_middleware(
-        CORSMiddleware,
+        BrowserMiddleware,
         allow_origins=settings.cors_origins,
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
@@ -147,6 +155,17 @@ def _operation_id(route: APIRoute) -> str:
     return f"{route.name}_of_user" if "{user_id}" in route.path_format else route.name
 
 
+def _spare_garbage_collection() -> None:
+    """Keep what lives as long as the process out of the collector's rounds, and let it make fewer of them.
+
+    A request's objects go by reference counting; looking for cycles among 130,000 others took a twentieth of
+    the time, and up to 70 ms of the requests that met a full round.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
@@ -160,9 +179,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.exception("cannot start")
         await database.close()
         raise
+    _spare_garbage_collection()
     try:
         yield
     finally:
+        gc.unfreeze()
         if app.state.jwks is not None:
             await app.state.jwks.close()
         await database.close()

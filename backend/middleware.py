@@ -1,14 +1,16 @@
 """What happens around every request: its id, its log line, the security headers, and no bare 500."""
 
 import logging
+import os
 import re
 import time
-from uuid import uuid4
 
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.errors import ApiError
+from backend.errors import ApiError, Overloaded
+from backend.gate import Gate
 from backend.handlers import problem
 from backend.logs import request_id
 
@@ -53,7 +55,7 @@ class RequestMiddleware:
         started = time.perf_counter()
         status = 0
         own_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        name = own_id if _ACCEPTABLE_ID.fullmatch(own_id) else uuid4().hex.encode()
+        name = own_id if _ACCEPTABLE_ID.fullmatch(own_id) else os.urandom(16).hex().encode()
         reset = request_id.set(name.decode())
 
         async def send_with_headers(message: Message) -> None:
@@ -91,6 +93,19 @@ def _without_traceback(send: Send) -> Send:
     return send_brief
 
 
+class BrowserMiddleware(CORSMiddleware):
+    """CORS for requests that name their origin. The others, from servers, need none of its work.
+
+    Their answers lack `Vary: Origin`, which is for caches: no answer may be kept by one.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
 class ServerErrorMiddleware:
     """Turns what nobody caught into a 500 with its request id. Stands inside CORS: browsers may read it."""
 
@@ -115,6 +130,20 @@ class ServerErrorMiddleware:
             if started:
                 raise  # too late for another answer: the connection is cut
             await problem(ApiError())(scope, receive, send)
+
+
+class AdmissionMiddleware:
+    """Turns requests for the API away while the line for the database is full, before they cost anything."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self.app = app
+        self.gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.gate.is_full and scope["type"] == "http" and scope["path"].startswith("/api/"):
+            await problem(Overloaded())(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class BodyLimitMiddleware:
