@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test migrate migration db db-stop chaos check format setup
+.PHONY: help run token test migrate migration db db-stop chaos bench profile check format setup
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,12 @@ db-stop: setup ## Stop it
 
 chaos: setup ## Run the tests of bad nights: killed connections, restarts, black holes, overload
 	@$(RUN) pytest -m chaos
+
+bench: setup ## Measure the service beside two others (WHAT="compare overload workers start growth memory")
+	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m benchmarks $(WHAT)
+
+profile: setup ## Show where the microseconds of a request go
+	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m benchmarks profile
 
 check: setup ## What CI runs: formatting, lint, types, tests with coverage
 	@$(RUN) ruff format --check .

@@ -1,0 +1,1 @@
+"""How fast the service is, measured beside two others that answer the same: `make bench`."""

@@ -1,0 +1,84 @@
+"""The benchmark compares like with like, and can be run by anybody."""
+
+import importlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from backend.main import create_app
+from benchmarks import __main__ as benchmark
+from benchmarks import chart, data, load
+from tests.conftest import SECRET, Databases, settings_for, token_for
+
+TASKS, USERS = 200, 4
+
+
+@pytest.fixture
+async def clients(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+    """The service and its peers on one database with the benchmark's data, as one of its users sees them."""
+    url = await databases.create()
+    await data.load(url, TASKS, USERS)
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
+    # They read the environment as they are imported: each time anew.
+    for name in ("benchmarks.raw", "benchmarks.documents"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    raw, documents = (importlib.import_module(f"benchmarks.{name}") for name in ("raw", "documents"))
+    service: FastAPI = create_app(settings_for(url))
+    headers = {"Authorization": f"Bearer {token_for('user-2')}"}
+    async with AsyncExitStack() as stack:
+        found = {}
+        for name, app in {"service": service, "raw": raw.app, "documents": documents.app}.items():
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            transport = httpx.ASGITransport(app)
+            client = httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+            found[name] = await stack.enter_async_context(client)
+        yield found
+        await documents.engine.dispose()
+    await databases.drop(url)
+
+
+async def test_all_answer_byte_for_byte_alike(clients: dict[str, httpx.AsyncClient]) -> None:
+    """What is read is the same from each; what is written has the same members, in the same order."""
+    for path in ("/api/tasks?limit=50", "/api/tasks/2", "/api/tasks/6", "/api/tasks/194"):
+        answers = {name: await client.get(path) for name, client in clients.items()}
+        for answer in answers.values():
+            assert answer.status_code == 200
+            assert answer.content == answers["service"].content, path
+    for client in clients.values():
+        missing = await client.get("/api/tasks/3")  # another user's
+        assert missing.status_code == 404
+        made = await client.post("/api/tasks", json={"title": "new", "description": "made"})
+        assert made.status_code == 201
+        assert list(made.json()) == list(answers["service"].json())
+        turned = [await client.patch(f"/api/tasks/{made.json()['id']}/complete") for _ in range(2)]
+        assert [answer.json()["completed"] for answer in turned] == [True, False]
+        assert [answer.json()["version"] for answer in turned] == [2, 3]
+        assert turned[0].json()["completed_at"]
+        assert turned[1].json()["completed_at"] is None
+
+
+def test_it_runs_without_wrk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing installed the bundled client measures all three, and the results are kept and drawn."""
+    results = tmp_path / "results.json"
+    monkeypatch.setattr(load, "has_wrk", lambda: False)
+    arguments = ["compare", "start", "--seconds", "0.2", "--rounds", "1", "--results", str(results)]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    monkeypatch.setattr(benchmark, "WARM_UP", 0.2)
+    benchmark.main()
+    found = json.loads(results.read_text())
+    assert found["machine"]["client"] == "the bundled client"
+    assert set(found["compare"]) == set(benchmark.WORKLOADS)
+    for compared in found["compare"].values():
+        assert compared["figures"]["service"]["rate"] > 0
+        assert compared["ratios"]["documents"]["cpu"] > 1, "no benchmark is so short that it says otherwise"
+    assert "this service" in results.with_suffix(".svg").read_text()
+    assert "service" in chart.table(found)
