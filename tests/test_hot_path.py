@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,15 +20,17 @@ OPERATIONS = ("list", "get", "create", "update", "toggle", "set", "delete")
 # Function calls, Python's and C's, of one request. More than that is no mistake in itself, but it should be
 # known: raise the figure in the same commit.
 CALLS = {
-    "list": 930,
-    "get": 1030,
-    "create": 1220,
-    "update": 1170,
-    "toggle": 1110,
-    "set": 1180,
-    "delete": 1060,
+    "list": 765,
+    "get": 865,
+    "create": 1050,
+    "update": 1000,
+    "toggle": 950,
+    "set": 1020,
+    "delete": 895,
 }
-SLACK = 1.15
+SLACK = (
+    1.15 if sys.version_info[:2] == (3, 11) else 1.5
+)  # measured on 3.11; others count other things as calls
 
 
 class Scopes:
@@ -88,22 +91,20 @@ class Scopes:
                 return self.request("DELETE", path)
 
 
-@pytest.fixture
-async def proxy(postgres_database: str) -> AsyncIterator[Proxy]:
-    """Counts what goes to the database and back."""
-    port = urlsplit(postgres_database).port
-    assert port is not None
-    async with Proxy(port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def scopes(postgres_database: str, proxy: Proxy) -> AsyncIterator[Scopes]:
-    """The requests of one user to an application with one connection, by way of the proxy."""
-    app = create_app(settings_for(proxy.url(postgres_database), database_pool_size=1))
+@asynccontextmanager
+async def serving(database_url: str) -> AsyncIterator[Scopes]:
+    """The requests of one user to an application with one connection."""
+    app = create_app(settings_for(database_url, database_pool_size=1))
     async with app.router.lifespan_context(app):
         await add_user(app, "alice")
         yield Scopes(app, "alice")
+
+
+@pytest.fixture
+async def scopes(postgres_database: str) -> AsyncIterator[Scopes]:
+    """The same, on a PostgreSQL of the test's own."""
+    async with serving(postgres_database) as scopes:
+        yield scopes
 
 
 async def tasks_of(scopes: Scopes, number: int) -> list[int]:
@@ -121,15 +122,18 @@ async def warm_up(scopes: Scopes, task_ids: list[int]) -> None:
         assert scopes.status < 300, name
 
 
-async def test_every_operation_is_one_round_trip(scopes: Scopes, proxy: Proxy) -> None:
+async def test_every_operation_is_one_round_trip(postgres_database: str) -> None:
     """Counted on the wire: a request goes to the database once, and nothing follows."""
-    ids = await tasks_of(scopes, 2)
-    await warm_up(scopes, ids)
-    for name in OPERATIONS:
-        before = proxy.round_trips
-        await scopes.operation(name, ids[1])
-        assert scopes.status < 300
-        assert proxy.round_trips - before == 1, name
+    port = urlsplit(postgres_database).port
+    assert port is not None
+    async with Proxy(port) as proxy, serving(proxy.url(postgres_database)) as scopes:
+        ids = await tasks_of(scopes, 2)
+        await warm_up(scopes, ids)
+        for name in OPERATIONS:
+            before = proxy.round_trips
+            await scopes.operation(name, ids[1])
+            assert scopes.status < 300
+            assert proxy.round_trips - before == 1, name
 
 
 async def test_no_operation_makes_an_entity(scopes: Scopes) -> None:
