@@ -603,6 +603,22 @@ async def test_too_much_at_once_is_a_503_soon(alice: Client, app: FastAPI) -> No
     assert (await alice.get("/api/tasks")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "settings", [{"database_pool_size": 1, "database_queue_size": 0}], indirect=True, ids=["no-line"]
+)
+async def test_who_is_turned_away_costs_nothing(client: Client, app: FastAPI, statements: Statements) -> None:
+    """With the line full nobody is even asked who they are; browsers may read that, and probes go through."""
+    origin = {"Origin": "http://localhost:3000"}
+    async with app.state.database.turn():
+        refused = await client.post("/api/tasks", content=b"{" * 1000, headers=origin)
+        assert (await client.get("/health")).status_code == 200
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert refused.headers["access-control-allow-origin"] == origin["Origin"]
+    assert refused.headers["retry-after"] == "1"
+    assert not statements
+    assert (await client.post("/api/tasks", json={"title": "a"})).status_code == 401
+
+
 @on_postgresql
 async def test_a_commit_that_fails_is_not_a_success(alice: Client, app: FastAPI) -> None:
     """What only the commit finds wrong is a 5xx, and no row is there: the client is never told a lie."""

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend import db
+from backend.connector import KEPT_MAX
 from backend.db import Database
 from backend.errors import (
     ApiError,
@@ -268,6 +269,15 @@ async def test_a_plan_that_a_migration_has_outdated_is_made_anew(postgres_databa
         assert await asyncio.gather(*(run(database, statement) for _ in range(2))) == ["1", "1"]
 
 
+async def test_prepared_statements_are_not_kept_for_ever(postgres_database: str) -> None:
+    """However many different statements a connection runs, the server holds the latest of them only."""
+    async with opened(postgres_database, database_pool_size=1) as database:
+        for number in range(KEPT_MAX + 50):
+            assert await run(database, f"SELECT {number}") == number
+        kept = await run(database, "SELECT count(*) FROM pg_prepared_statements")
+        assert KEPT_MAX <= kept < KEPT_MAX + 10  # asyncpg has some of its own
+
+
 _RUNNING = """SELECT count(*) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND state = 'active' AND query LIKE '%' || $1 || '%'"""
 
@@ -408,6 +418,7 @@ async def test_many_start_at_once_on_a_file() -> None:
 STARTER = """
 import asyncio, sys
 from backend.config import Settings
+from backend.connector import KEPT_MAX
 from backend.db import Database
 from backend.migrate import prepare
 
