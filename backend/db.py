@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import asyncpg
 from sqlalchemy import Executable, String, column, event, select, table, text
 from sqlalchemy.engine import Result
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -27,9 +26,10 @@ from backend.config import Settings
 from backend.connector import Connector, MustConnect
 from backend.db_errors import (
     CONNECT_ERRORS,
+    STATEMENT_ERRORS,
     describe,
     is_dead_connection,
-    is_outdated_plan,
+    is_spoilt,
     never_ran,
     translate,
 )
@@ -136,11 +136,7 @@ class Database:
                 connection.close()  # back into the pool; nothing is to be rolled back, so nothing waits
             else:
                 rows = await greenlet_spawn(_fetch_with_cursor, connection, sql, arguments)
-        except (
-            self.engine.dialect.loaded_dbapi.Error,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-        ) as error:
+        except (self.engine.dialect.loaded_dbapi.Error, *STATEMENT_ERRORS) as error:
             if connection is None and not isinstance(error, self.engine.dialect.loaded_dbapi.Error):
                 raise
             raise await greenlet_spawn(self._failed, error, connection, sql) from error
@@ -168,12 +164,12 @@ class Database:
         if connection is not None:
             dead = dialect.is_disconnect(error, connection, None)
             connection.close()
-        if dead or is_outdated_plan(error):  # and so may be those opened before
-            self._suspect = time.monotonic()
         failed = DBAPIError.instance(
             sql, None, error, Exception, hide_parameters=True, connection_invalidated=dead, dialect=dialect
         )
         assert isinstance(failed, DBAPIError)
+        if is_dead_connection(failed) or is_spoilt(error):  # and so may be those opened before
+            self._suspect = time.monotonic()
         return failed
 
     def _refuse_dead(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:

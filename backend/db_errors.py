@@ -23,6 +23,7 @@ from backend.errors import (
 )
 
 CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+STATEMENT_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # SQLSTATEs of a server that is starting, stopping, or out of connections: it will be back.
 _PASSING = frozenset({"57P01", "57P02", "57P03", "53300"})
@@ -83,15 +84,20 @@ def is_dead_connection(error: DBAPIError) -> bool:
 def never_ran(error: DBAPIError) -> bool:
     """Whether the statement certainly did not run, so that even a write may be sent again.
 
-    asyncpg refuses to send on a connection that it knows to be closed; and a server refuses a cached plan
-    that a migration has outdated before it runs it. A connection that broke later leaves the question open.
+    asyncpg refuses to send on a connection that it knows to be closed, or is_spoilt(). A connection that
+    broke later leaves the question open.
     """
-    return "connection is closed" in str(error.orig) or is_outdated_plan(error)
+    return "connection is closed" in str(error.orig) or is_spoilt(error.orig)
 
 
-def is_outdated_plan(error: Exception) -> bool:
-    """Whether a migration has changed what a statement is about since its connection prepared it."""
-    return "cached statement plan is invalid" in str(getattr(error, "orig", error))
+def is_spoilt(error: BaseException | None) -> bool:
+    """Whether a connection is open, but can run this statement no more, and did not.
+
+    A migration has changed what the statement is about since it was prepared; or the server has said that it
+    ends the connection, and not yet done so.
+    """
+    text = str(error)
+    return "cached statement plan is invalid" in text or "another operation" in text
 
 
 def translate(error: Exception) -> ApiError | None:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend import db
-from backend.connector import KEPT_MAX
+from backend.connector import KEPT_MAX, Connection
 from backend.db import Database
 from backend.errors import (
     ApiError,
@@ -372,6 +372,40 @@ async def test_a_mistake_of_ours_is_not_disguised(database_url: str) -> None:
         assert issubclass(await refusal(database, "SELEC 1"), DBAPIError)
 
 
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (
+            asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+            True,
+        ),
+        (asyncpg.InterfaceError("cannot perform operation: connection is closed"), True),
+        (asyncpg.InvalidCachedStatementError("cached statement plan is invalid due to a change"), True),
+        (asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"), False),
+        (asyncpg.AdminShutdownError("terminating connection due to administrator command"), False),
+    ],
+)
+async def test_a_write_is_sent_again_only_if_it_never_ran(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch, error: Exception, again: bool
+) -> None:
+    """What the driver refused to send leaves no doubt; what broke later does, and is unavailable."""
+    async with opened(postgres_database, database_pool_size=1) as database:
+        fetch = Connection.fetch_kept
+        errors = [error]
+
+        async def fail_once(self: Connection, *arguments: Any) -> Any:
+            if errors:
+                raise errors.pop()
+            return await fetch(self, *arguments)
+
+        monkeypatch.setattr(Connection, "fetch_kept", fail_once)
+        if again:
+            await run(database, "CREATE TABLE written ()")
+        else:
+            assert await refusal(database, "CREATE TABLE written ()") is DatabaseUnavailable
+        assert await run(database, "SELECT count(*) FROM pg_class WHERE relname = 'written'") == again
+
+
 # ---- How the tables come to be.
 
 TABLES = {"tasks", "idempotency_keys", "user", db.VERSION_TABLE}
@@ -418,7 +452,7 @@ async def test_many_start_at_once_on_a_file() -> None:
 STARTER = """
 import asyncio, sys
 from backend.config import Settings
-from backend.connector import KEPT_MAX
+from backend.connector import KEPT_MAX, Connection
 from backend.db import Database
 from backend.migrate import prepare
 

@@ -230,8 +230,8 @@ async def test_the_usual_list_is_planned_once(million: str) -> None:
         for _ in range(10):
             await find.list_tasks(database.session(), "user-5", TaskListQuery(limit=50))
         counters = text(
-            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%string_agg%' "
-            "AND statement NOT LIKE '%pg_prepared%'"
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements "
+            "WHERE statement LIKE '%string_agg%' AND statement NOT LIKE '%pg_prepared%'"
         )
         generic, custom = (await database.session().execute(counters)).one()
         assert (generic, custom) == (5, 5)

@@ -112,8 +112,8 @@ _WIRE = json_object(
 )
 
 
-# What clients ask for most stands in the SQL itself. A limit that is a parameter PostgreSQL takes for a tenth of
-# the table, and so plans the list anew each time: a third of what the list costs it.
+# What clients ask for most stands in the SQL itself. A limit that is a parameter PostgreSQL takes for a tenth
+# of the table, and so plans the list anew each time: a third of what the list costs it.
 USUAL_LIMITS = frozenset({10, 20, 25, 50, 100, 200, 500, LIST_MAX})
 
 
