@@ -295,7 +295,8 @@ def main() -> None:
             results[name] = WHAT[name](bench)
             given.results.write_text(json.dumps(results, indent=1) + "\n")
     print(chart.table(results))
-    given.results.with_suffix(".svg").write_text(chart.svg(results))
+    if "compare" in results:
+        given.results.with_suffix(".svg").write_text(chart.svg(results))
 
 
 if __name__ == "__main__":
