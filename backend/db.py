@@ -71,10 +71,8 @@ class _Session(AsyncSession):
 class Database:
     """One engine and what is needed to use it well.
 
-    At most `database_pool_size` sessions are open at once; whoever comes later waits in line, in the order of
-    arrival, for at most `database_pool_wait` seconds and behind at most `database_queue_size` others. Waiting
-    here is far cheaper than in SQLAlchemy's pool, and fair. While the database wakes up, the line waits as
-    long as its head does.
+    Whoever wants to use it takes their turn at the gate, which lets in as many as there are connections.
+    While the database wakes up, the line waits as long as its head does.
     """
 
     def __init__(self, settings: Settings) -> None:

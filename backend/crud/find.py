@@ -221,7 +221,7 @@ def _list_statement(
     sort: Sort,
     order: Order,
     continued: str | None,
-    usual: int | None = None,
+    usual: int | None,
 ) -> Any:
     column: ColumnElement[Any] = _relevance(words) if sort == "relevance" else tasks.c[_SORTS[sort]]
     one_more: Any = bindparam("one_more") if usual is None else literal_column(str(usual + 1))

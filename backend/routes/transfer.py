@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from backend.crud import transfer as crud
-from backend.deps import CallerDep
+from backend.deps import Caller, CallerDep
 from backend.errors import InvalidFile, KeyReused
 from backend.handlers import documented
 from backend.idempotency import IdempotencyKey, Reply, once
@@ -33,7 +33,7 @@ _TOO_LARGE: dict[int | str, dict[str, Any]] = {
     responses={200: {"description": "The file", "content": _FILE}},
 )
 async def export_tasks(
-    caller: CallerDep, request: Request, kind: Annotated[Format, Query(alias="format")] = "ndjson"
+    caller: CallerDep, kind: Annotated[Format, Query(alias="format")] = "ndjson"
 ) -> Response:
     """Every task of the caller's as a file, which /tasks/import reads back; in the order of their ids.
 
@@ -42,7 +42,7 @@ async def export_tasks(
 
     In a CSV a text that a spreadsheet would compute begins with an apostrophe, and tags are a JSON list.
     """
-    pages = _pages(request, caller.id)
+    pages = _pages(caller)
     first = await anext(pages)  # what is wrong at the beginning is still an error with its status
 
     async def content() -> AsyncIterator[str]:
@@ -54,12 +54,11 @@ async def export_tasks(
     return StreamingResponse(content(), headers=attachment, media_type=MEDIA_TYPES[kind])
 
 
-async def _pages(request: Request, user_id: str) -> AsyncIterator[list[ExportedTask]]:
-    """Each page with a session of its own: a reader who takes an hour holds no connection."""
+async def _pages(caller: Caller) -> AsyncIterator[list[ExportedTask]]:
+    """Between its pages the session holds no connection: a reader may take an hour."""
     after = 0
     while True:
-        async with request.app.state.database.session() as session:
-            page = await crud.get_page(session, user_id, after)
+        page = await crud.get_page(caller.session, caller.id, after)
         yield page
         if len(page) < crud.PAGE:
             return
