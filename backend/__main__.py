@@ -15,11 +15,12 @@ from jose import jwt
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from backend import logs, migrate
+from backend import migrate
 from backend.config import Settings, load_settings
 from backend.db import Database
 from backend.errors import ApiError
 from backend.main import create_app
+from backend.web import logs
 
 STOP_SECONDS = 10  # how long running requests may take to finish once the process was told to stop
 TOKEN_SECONDS = 24 * 60 * 60

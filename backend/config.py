@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backend.dsn import Dsn, DsnError, parse_dsn
+from backend.engine.dsn import Dsn, DsnError, parse_dsn
 
 # RFC 7518 §3.2: a key of HS256 has at least the size of its hash; Better Auth asks for the same.
 SECRET_MIN = 32

@@ -23,8 +23,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from backend.config import Settings
-from backend.connector import Connector, MustConnect
-from backend.db_errors import (
+from backend.engine.connector import Connector, MustConnect
+from backend.engine.driver_errors import (
     CONNECT_ERRORS,
     STATEMENT_ERRORS,
     describe,
@@ -33,10 +33,10 @@ from backend.db_errors import (
     never_ran,
     translate,
 )
-from backend.dsn import Dsn
+from backend.engine.dsn import Dsn
+from backend.engine.gate import Gate
+from backend.engine.prepared import PreparedStatement
 from backend.errors import ApiError, SchemaOutdated
-from backend.gate import Gate
-from backend.prepared import PreparedStatement
 
 log = logging.getLogger(__name__)
 

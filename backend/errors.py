@@ -1,4 +1,4 @@
-"""Everything a client can be told went wrong.
+"""What a client can be told went wrong, whatever it asked for. A noun has the rest in its own errors.py.
 
 ApiError
 ├── Unauthorized (401)
@@ -10,14 +10,9 @@ ApiError
 │   └── UnknownUser
 ├── ForeignUser (403)
 ├── ForeignOrigin (403)
-├── TaskNotFound (404)
-├── VersionMismatch (412)
-├── BatchFailed (409)
 ├── InvalidRequest (422)
 │   ├── InvalidCursor
 │   ├── InvalidBody
-│   ├── InvalidFile
-│   ├── FilterRequired
 │   └── KeyReused
 └── Unavailable (503)
     ├── KeysUnavailable
@@ -27,10 +22,38 @@ ApiError
     ├── SchemaOutdated
     └── Overloaded
 
-The docstring of a class is the `detail` its clients read; `code` is for programs.
+The docstring of a class is the `detail` its clients read; `code` is for programs. An error that says more
+brings its own `members`, and the `model` that documents its answer.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel
+
+
+class Problem(BaseModel):
+    """What went wrong: `detail` for a person, `code` for a program, `request_id` for the logs."""
+
+    detail: str
+    code: str
+    request_id: str
+
+
+class FieldError(BaseModel):
+    """One thing wrong with one part of a request."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ValidationProblem(BaseModel):
+    """A request that breaks the rules of its schema."""
+
+    detail: list[FieldError]
+    code: Literal["validation_error"]
+    request_id: str
 
 
 class ApiError(Exception):
@@ -39,11 +62,17 @@ class ApiError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     headers: ClassVar[dict[str, str]] = {}
+    model: ClassVar[type[BaseModel]] = Problem
 
     @property
     def detail(self) -> Any:
         """What a person reads: the sentence passed in, or else the docstring."""
         return str(self) or type(self).__doc__
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """What the answer has beside `detail`, `code` and `request_id`."""
+        return {}
 
 
 class Unauthorized(ApiError):
@@ -102,40 +131,12 @@ class ForeignOrigin(ApiError):
     code = "origin_not_allowed"
 
 
-class TaskNotFound(ApiError):
-    """Task not found"""
-
-    status = 404
-    code = "task_not_found"
-
-
-class VersionMismatch(ApiError):
-    """The task has changed since; read it again, or repeat without If-Match"""
-
-    status = 412
-    code = "version_mismatch"
-
-    def __init__(self, current: object) -> None:
-        super().__init__()
-        self.current = current
-
-
-class BatchFailed(ApiError):
-    """Nothing was done, because some of the operations cannot be; `results` says which and why"""
-
-    status = 409
-    code = "batch_failed"
-
-    def __init__(self, results: object) -> None:
-        super().__init__()
-        self.results = results
-
-
 class InvalidRequest(ApiError):
     """The request breaks a rule that its schema cannot say"""
 
     status = 422
     code = "validation_error"
+    model = ValidationProblem
     loc: tuple[str, ...] = ()
     kind: ClassVar[str] = "value_error"
 
@@ -159,18 +160,6 @@ class InvalidBody(InvalidRequest):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.loc = ("body", field)
-
-
-class InvalidFile(InvalidRequest):
-    """The file cannot be read"""
-
-    loc = ("body",)
-
-
-class FilterRequired(InvalidRequest):
-    """Say which tasks to delete, with at least one condition: status=completed, tag=…, due_before=…"""
-
-    loc = ("query",)
 
 
 class KeyReused(InvalidRequest):

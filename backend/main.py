@@ -5,13 +5,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Depends, FastAPI, params
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
-from backend import __version__, handlers, logs
-from backend.auth import TokenVerifier
+from backend import __version__
+from backend.auth.jwks import Jwks
+from backend.auth.tokens import TokenVerifier
 from backend.config import Settings, load_settings
-from backend.cursor import CursorCodec
 from backend.db import Database
 from backend.deps import require_own_path
 from backend.errors import (
@@ -29,16 +29,20 @@ from backend.errors import (
     Overloaded,
     UnknownUser,
 )
-from backend.jwks import Jwks
-from backend.middleware import (
+from backend.migrate import SchemaError, prepare
+from backend.tasks import routes as tasks
+from backend.tasks.batch import routes as bulk
+from backend.tasks.files import routes as transfer
+from backend.web import handlers, logs, system
+from backend.web.cursor import CursorCodec
+from backend.web.middleware import (
     AdmissionMiddleware,
     BodyLimitMiddleware,
     BrowserMiddleware,
     RequestMiddleware,
     ServerErrorMiddleware,
 )
-from backend.migrate import SchemaError, prepare
-from backend.routes import bulk, system, tasks, transfer
+from backend.web.registration import add_routes
 
 DOCS_PATH = "/docs"
 GC_THRESHOLD = 10_000  # objects; Python's own is 700
@@ -122,32 +126,10 @@ def _add_tasks(app: FastAPI) -> None:
     )
     routers = (tasks.router, bulk.router, transfer.router)
     for router in routers:
-        _add(app, router, "/api/tasks", errors)
+        add_routes(app, router, "/api/tasks", errors)
     of_user = errors | handlers.documented(ForeignOrigin, ForeignUser)
     for router in routers:
-        _add(app, router, "/api/{user_id}/tasks", of_user, Depends(require_own_path))
-
-
-def _add(
-    app: FastAPI, router: APIRouter, prefix: str, responses: handlers.Responses, *dependencies: params.Depends
-) -> None:
-    """Add a router's routes to the application itself: an included router finds each route twice."""
-    for route in router.routes:
-        assert isinstance(route, APIRoute)
-        app.add_api_route(
-            prefix + route.path,
-            route.endpoint,
-            methods=list(route.methods or ()),
-            name=route.name,
-            tags=route.tags,
-            summary=route.summary,
-            status_code=route.status_code,
-            response_model=route.response_model,
-            response_class=route.response_class,
-            responses=responses | route.responses,
-            dependencies=dependencies,
-            openapi_extra=route.openapi_extra,
-        )
+        add_routes(app, router, "/api/{user_id}/tasks", of_user, Depends(require_own_path))
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateSchema
 
 from backend.config import Settings
 from backend.db import VERSION_TABLE, Database
-from backend.db_errors import CONNECT_ERRORS, describe
+from backend.engine.driver_errors import CONNECT_ERRORS, describe
 from backend.models import schema
 
 SCRIPTS = Path(__file__).parent / "migrations"

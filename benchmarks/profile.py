@@ -21,12 +21,14 @@ import uvicorn
 import uvloop
 from sqlalchemy.engine import Engine
 
-from backend import deps, middleware
-from backend.connector import Connection
-from backend.crud import find, tasks
+from backend import deps
 from backend.db import Database
+from backend.engine.connector import Connection
+from backend.engine.prepared import PreparedStatement
 from backend.main import create_app
-from backend.prepared import PreparedStatement
+from backend.tasks import crud as tasks
+from backend.tasks import lists as find
+from backend.web import middleware
 from benchmarks import data, load, subjects
 from tests.postgres import free_port
 

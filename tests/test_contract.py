@@ -19,9 +19,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from backend.config import Settings
-from backend.crud import tasks as crud
 from backend.db import VERSION_TABLE
 from backend.main import create_app
+from backend.tasks import crud
 from tests.conftest import ORIGIN, SECRET, Client, MakeClient, Statements, settings_for, token_for
 from tests.postgres import free_port
 

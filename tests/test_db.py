@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend import db
-from backend.connector import KEPT_MAX, Connection
 from backend.db import Database
+from backend.engine.connector import KEPT_MAX, Connection
 from backend.errors import (
     ApiError,
     DatabaseReadOnly,
@@ -452,7 +452,7 @@ async def test_many_start_at_once_on_a_file() -> None:
 STARTER = """
 import asyncio, sys
 from backend.config import Settings
-from backend.connector import KEPT_MAX, Connection
+from backend.engine.connector import KEPT_MAX, Connection
 from backend.db import Database
 from backend.migrate import prepare
 

@@ -12,15 +12,15 @@ import pytest
 from fastapi import FastAPI
 
 from backend import __version__
-from backend.bulk_schemas import BATCH_MAX
 from backend.config import Settings
-from backend.crud.idempotency import KEPT
 from backend.main import create_app
-from backend.middleware import BODY_MAX
 from backend.models import DESCRIPTION_MAX, TITLE_MAX
-from backend.queries import LIST_MAX, WORDS_MAX, TaskListQuery
-from backend.schemas import TAG_MAX, TAGS_MAX
-from backend.transfer import LINES_MAX
+from backend.tasks.batch.schemas import BATCH_MAX
+from backend.tasks.files.schemas import LINES_MAX
+from backend.tasks.filters import LIST_MAX, WORDS_MAX, TaskListQuery
+from backend.tasks.schemas import TAG_MAX, TAGS_MAX
+from backend.web.kept_answers import KEPT
+from backend.web.middleware import BODY_MAX
 from tests.conftest import settings_for
 
 CHECKOUT = Path(__file__).parent.parent

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from backend.cursor import CursorCodec, Position
 from backend.errors import InvalidCursor
 from backend.models import ID_MAX
-from backend.queries import TaskListQuery
-from backend.schemas import TaskCompletion, TaskCreate, TaskId, TaskUpdate
+from backend.tasks.filters import TaskListQuery
+from backend.tasks.schemas import TaskCompletion, TaskCreate, TaskId, TaskUpdate
+from backend.web.cursor import CursorCodec, Position
 from tests.conftest import SECRET, Client, Statements
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from jose import jwt
 
-from backend.jwks import COOLDOWN
+from backend.auth.jwks import COOLDOWN
 from tests.better_auth.conftest import Pair, Person, bearer, serving, together
 from tests.better_auth.harness import TIMEOUT
 from tests.conftest import Client, Databases

@@ -1,0 +1,1 @@
+"""Who asks: from a header or cookie to a user."""

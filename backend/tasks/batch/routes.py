@@ -1,0 +1,77 @@
+"""Many of the caller's tasks at once."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from backend.deps import CallerDep
+from backend.errors import KeyReused
+from backend.tasks.batch import crud
+from backend.tasks.batch.schemas import Batch, BatchReply, CompletedCount, DeletedCount, TaskSelection
+from backend.tasks.errors import BatchFailed, FilterRequired
+from backend.web.handlers import documented
+from backend.web.idempotency import IdempotencyKey, Reply, once
+
+router = APIRouter(tags=["tasks"])
+
+Selection = Annotated[TaskSelection, Query()]
+
+
+@router.post(
+    "/batch",
+    summary="Do many operations",
+    response_model=BatchReply,
+    responses=documented(BatchFailed, KeyReused),
+)
+async def run_batch(
+    caller: CallerDep,
+    batch: Batch,
+    request: Request,
+    atomic: Annotated[
+        bool, Query(description="`false`: do those that can be done; the results say which")
+    ] = True,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Create, update, complete and delete up to 500 tasks, in the order given.
+
+    All are done or none is: where some cannot be, the answer is 409 `batch_failed` with the `results` of all,
+    424 for those that were not to blame. Operations on the same task see what the ones before them did, its
+    `version` included. Another user's task is a 404 among the results, as a missing one is.
+    """
+
+    async def write() -> Reply:
+        results = await crud.run_batch(caller.session, caller.id, batch.operations, atomic=atomic)
+        return Reply(200, BatchReply(results=results).model_dump_json(), {})
+
+    return await once(request, caller.session, caller.id, idempotency_key, write)
+
+
+@router.post(
+    "/complete-all",
+    summary="Complete many tasks",
+    response_model=CompletedCount,
+    responses=documented(KeyReused),
+)
+async def complete_all(
+    caller: CallerDep,
+    query: Selection,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Complete the caller's pending tasks, or those of them that meet a filter.
+
+    Each recurring one makes its next, which a second request would complete in turn: send an Idempotency-Key
+    with what may be repeated. An unknown parameter is a 422, not ignored.
+    """
+
+    async def write() -> Reply:
+        count = CompletedCount(completed=await crud.complete_all(caller.session, caller.id, query))
+        return Reply(200, count.model_dump_json(), {})
+
+    return await once(request, caller.session, caller.id, idempotency_key, write)
+
+
+@router.delete("", summary="Delete many tasks", responses=documented(FilterRequired))
+async def delete_all(caller: CallerDep, query: Selection) -> DeletedCount:
+    """Delete the caller's tasks that meet a filter. No condition is a 422, and so is an unknown one."""
+    return DeletedCount(deleted=await crud.delete_all(caller.session, caller.id, query))

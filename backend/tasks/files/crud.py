@@ -1,0 +1,168 @@
+"""The statements that take tasks out page by page, and in by the thousand."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Insert, bindparam, case, func, or_, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend.db import transaction
+from backend.models import ID_MAX, TextList, tasks, utc_now
+from backend.tasks.crud import COLUMNS, OWNED, insert_values
+from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult
+from backend.tasks.sql import IdList, among
+
+PAGE = 500
+
+_PAGE = (
+    select(*COLUMNS, tasks.c.series_start)
+    .where(OWNED, tasks.c.id > bindparam("after", type_=tasks.c.id.type))
+    .order_by(tasks.c.id)
+    .limit(PAGE)
+)
+_KNOWN = select(tasks).where(
+    OWNED,
+    or_(
+        among(tasks.c.id, bindparam("ids", type_=IdList())),
+        among(tasks.c.import_key, bindparam("import_keys", type_=TextList())),
+    ),
+)
+
+
+async def get_page(session: AsyncSession, user_id: str, after: int) -> list[ExportedTask]:
+    """Return up to PAGE of the user's tasks, in the order of their ids, from the one after `after` on."""
+    rows = await session.execute(_PAGE, {"owner": user_id, "after": after})
+    return [ExportedTask.model_validate(row) for row in rows]
+
+
+async def import_tasks(session: AsyncSession, user_id: str, lines: Sequence[Line]) -> list[LineResult]:
+    """Create what the lines say and the user has not got; say of each line what became of it.
+
+    A line whose id is still a task of the user's with the same content is that task, and so is one that was
+    imported before. No task is changed. All is written or nothing; an insert takes a thousand lines.
+
+    Raises:
+        UnknownUser: the user has no row.
+    """
+    results = {
+        line.number: LineResult(line=line.number, status="invalid", detail=line.problem) for line in lines
+    }
+    good = [(line.number, line.task) for line in lines if line.task is not None]
+    keys = dict(zip((number for number, _ in good), _keys([task for _, task in good]), strict=True))
+    if good:
+        async with transaction(session):
+            await _import(session, user_id, good, keys, results)
+    return list(results.values())
+
+
+async def _import(
+    session: AsyncSession,
+    user_id: str,
+    good: Sequence[tuple[int, ImportedTask]],
+    keys: dict[int, str],
+    results: dict[int, LineResult],
+) -> None:
+    ids = [task.id for _, task in good if task.id is not None]
+    by_id, by_key = await _known(session, user_id, ids, list(keys.values()))
+    new: dict[str, dict[str, Any]] = {}
+    for number, task in good:
+        values = _columns(user_id, task)
+        old = by_id.get(task.id)
+        if old is not None and _is_same(old, values, task):
+            results[number] = LineResult(line=number, status="unchanged", id=old["id"])
+        elif keys[number] not in by_key:
+            new.setdefault(keys[number], values | {"import_key": keys[number]})
+    created: dict[str, int] = {}
+    if new:
+        statement = _insert_statement(session.get_bind().dialect.name)
+        rows = await session.execute(statement, [_parameters(values) for values in new.values()])
+        created = {row.import_key: row.id for row in rows}
+    if len(created) < len(new):  # another request has imported them since
+        _, by_key_now = await _known(session, user_id, [], [key for key in new if key not in created])
+        by_key |= by_key_now
+    for number, _ in good:
+        if results[number].status == "invalid":
+            key = keys[number]
+            # A second line with the same id is the same task.
+            status = "created" if key in created else "unchanged"
+            task_id = created.pop(key, None) or by_key.get(key)
+            results[number] = LineResult(line=number, status=status, id=task_id)
+            by_key[key] = task_id
+
+
+async def _known(
+    session: AsyncSession, user_id: str, ids: Sequence[int], keys: Sequence[str]
+) -> tuple[dict[int | None, Any], dict[str, int | None]]:
+    """The user's rows with these ids, and the ids of those with these keys."""
+    possible = [task_id for task_id in ids if 0 < task_id <= ID_MAX]
+    parameters = {"owner": user_id, "ids": possible, "import_keys": list(keys)}
+    rows = (await session.execute(_KNOWN, parameters)).mappings().all()
+    return {row["id"]: row for row in rows}, {row["import_key"]: row["id"] for row in rows}
+
+
+def _keys(imported: Sequence[ImportedTask]) -> list[str]:
+    """What each line is known by when its file comes again; identical lines without an id are counted."""
+    keys = []
+    seen: Counter[str] = Counter()
+    for task in imported:
+        # Without defaults: a field that is added to tasks later leaves the keys of older files as they are.
+        line = task.model_dump_json(exclude_defaults=True, exclude={"recurring"})
+        if task.id is None:
+            seen[line] += 1
+            line = f"{line}#{seen[line]}"
+        keys.append(hashlib.sha256(line.encode()).hexdigest())
+    return keys
+
+
+def _columns(user_id: str, task: ImportedTask) -> dict[str, Any]:
+    values = insert_values(user_id, task)
+    del values["id"]
+    if task.series_start is not None:
+        values["series_start"] = task.series_start.isoformat()
+    return values
+
+
+def _parameters(values: dict[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in values.items() if name not in ("completed_at", "created_at")}
+    return rest | {
+        "done": values["completed"],
+        "done_at": values["completed_at"],
+        "made_at": values["created_at"],
+    }
+
+
+def _is_same(row: Any, values: dict[str, Any], task: ImportedTask) -> bool:
+    """Whether a row has what its line says. What a line does not say of its times is not asked."""
+    unsaid = {name for name in ("completed_at", "series_start", "created_at") if getattr(task, name) is None}
+    return all(row[name] == value for name, value in values.items() if name not in unsaid)
+
+
+@lru_cache(maxsize=2)
+def _insert_statement(dialect: str) -> Insert:
+    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    given = (
+        *("user_id", "title", "description", "completed", "priority", "tags", "due_at", "due_day"),
+        *("timezone", "recurring_pattern", "series_start", "import_key"),
+    )
+    done = bindparam("done", type_=tasks.c.completed.type)
+    # Each parameter stands here once: SQLAlchemy miscounts others in an INSERT of many rows.
+    completed_at = bindparam("done_at", type_=tasks.c.completed_at.type)
+    created_at = bindparam("made_at", type_=tasks.c.created_at.type)
+    values: dict[str, Any] = {name: bindparam(name, type_=tasks.c[name].type) for name in given}
+    values |= {
+        "completed_at": case((done, func.coalesce(completed_at, utc_now()))),
+        "created_at": func.coalesce(created_at, utc_now()),
+    }
+    statement: Insert = (
+        insert(tasks)
+        .values(**values)
+        .on_conflict_do_nothing(
+            index_elements=["user_id", "import_key"], index_where=text("import_key IS NOT NULL")
+        )
+        .returning(tasks.c.id, tasks.c.import_key)
+    )
+    return statement

@@ -1,0 +1,113 @@
+"""All of the caller's tasks as a file, and back."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from backend.deps import Caller, CallerDep
+from backend.errors import KeyReused, Problem
+from backend.tasks.errors import InvalidFile
+from backend.tasks.files import crud
+from backend.tasks.files.schemas import MEDIA_TYPES, ExportedTask, Format, ImportReply, header, read, write
+from backend.web.handlers import documented
+from backend.web.idempotency import IdempotencyKey, Reply, once
+
+router = APIRouter(tags=["tasks"])
+
+_FILE = {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}
+_TOO_LARGE: dict[int | str, dict[str, Any]] = {
+    413: {
+        "model": Problem,
+        "description": "The file is larger than 1 MiB: send it in parts, each of a CSV's with the header row",
+    }
+}
+
+
+@router.get(
+    "/export",
+    summary="Export all tasks",
+    response_class=StreamingResponse,
+    responses={200: {"description": "The file", "content": _FILE}},
+)
+async def export_tasks(
+    caller: CallerDep, kind: Annotated[Format, Query(alias="format")] = "ndjson"
+) -> Response:
+    """Every task of the caller's as a file, which /tasks/import reads back; in the order of their ids.
+
+    It is read page by page while it is sent: what changes meanwhile is in the file as it was or as it became,
+    and what stays is in it once. Should the database fail midway, the connection is cut, not ended.
+
+    In a CSV a text that a spreadsheet would compute begins with an apostrophe, and tags are a JSON list.
+    """
+    pages = _pages(caller)
+    first = await anext(pages)  # what is wrong at the beginning is still an error with its status
+
+    async def content() -> AsyncIterator[str]:
+        yield header(kind) + write(first, kind)
+        async for page in pages:
+            yield write(page, kind)
+
+    attachment = {"Content-Disposition": f'attachment; filename="tasks.{kind}"'}
+    return StreamingResponse(content(), headers=attachment, media_type=MEDIA_TYPES[kind])
+
+
+async def _pages(caller: Caller) -> AsyncIterator[list[ExportedTask]]:
+    """Between its pages the session holds no connection: a reader may take an hour."""
+    after = 0
+    while True:
+        page = await crud.get_page(caller.session, caller.id, after)
+        yield page
+        if len(page) < crud.PAGE:
+            return
+        after = page[-1].id
+
+
+@router.post(
+    "/import",
+    summary="Import tasks",
+    response_model=ImportReply,
+    responses=documented(InvalidFile, KeyReused) | _TOO_LARGE,
+    openapi_extra={"requestBody": {"required": True, "content": _FILE}},
+)
+async def import_tasks(
+    caller: CallerDep,
+    request: Request,
+    content: Annotated[bytes, Body(media_type=MEDIA_TYPES["ndjson"])] = b"",
+    content_type: Annotated[str, Header(include_in_schema=False)] = "",
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Create the tasks of a file: NDJSON, or CSV with a header row, in UTF-8.
+
+    At most 10000 lines and 1 MiB; send more in parts. Each line needs a `title`, the rest may be missing. A
+    line that is invalid is named in the answer and takes no other with it.
+
+    Importing is safe to repeat: a line whose `id` is a task of the caller's with the same content stays as it
+    is, and so does one that was imported before, as long as that task is there. Nothing is overwritten.
+    `created_at` and `completed_at` are kept where they are given; `id`, `next_task_id`, `updated_at` never.
+    """
+    kind = _kind(content_type)
+    lines = await run_in_threadpool(read, content, kind)
+
+    async def write_all() -> Reply:
+        results = await crud.import_tasks(caller.session, caller.id, lines)
+        statuses = [result.status for result in results]
+        reply = ImportReply(
+            created=statuses.count("created"),
+            unchanged=statuses.count("unchanged"),
+            invalid=statuses.count("invalid"),
+            lines=results,
+        )
+        return Reply(200, reply.model_dump_json(), {})
+
+    return await once(request, caller.session, caller.id, idempotency_key, write_all)
+
+
+def _kind(content_type: str) -> Format:
+    media_type = content_type.partition(";")[0].strip().lower()
+    for kind, known in MEDIA_TYPES.items():
+        if media_type == known:
+            return kind
+    raise InvalidFile(f"the Content-Type must be {' or '.join(MEDIA_TYPES.values())}")

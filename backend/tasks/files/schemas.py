@@ -1,0 +1,241 @@
+"""Tasks as files: NDJSON (a JSON object a line) and CSV (RFC 4180, with a header row). Pure functions.
+
+What is written here reads back as it was.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+
+from backend.tasks.errors import InvalidFile
+from backend.tasks.schemas import DueDate, TaskCreate, TaskPublic
+
+Format = Literal["ndjson", "csv"]
+MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
+LINES_MAX = 10_000
+
+FIELDS = (
+    "id",
+    "title",
+    "description",
+    "completed",
+    "completed_at",
+    "priority",
+    "tags",
+    "due_date",
+    "timezone",
+    "recurring_pattern",
+    "series_start",
+    "next_task_id",
+    "created_at",
+    "updated_at",
+)
+_TEXTS = ("title", "description")
+_BOM = b"\xef\xbb\xbf"
+# A spreadsheet would compute a cell that begins like a formula. An apostrophe before it says that it is text;
+# so do more apostrophes before one that has some itself, and one alone is the empty text, where an empty cell
+# is none.
+_PROTECTED = re.compile(r"'*(?:[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]|\Z)")
+_REREAD_MAX = 100_000  # lines of a broken CSV
+
+
+def _instant(value: datetime | date | None) -> datetime | date | None:
+    if value is not None and not isinstance(value, datetime):
+        raise ValueError("must be a date and time with its zone")
+    return value
+
+
+Instant = Annotated[DueDate, AfterValidator(_instant)]
+
+
+class ExportedTask(TaskPublic):
+    """A task in a file. `series_start` is the due date that its series is counted from."""
+
+    series_start: str | None
+
+
+class ImportedTask(TaskCreate):
+    """A line of a file: a new task, or one that the user may have. Unknown keys are ignored."""
+
+    id: int | None = None
+    completed_at: Instant = None
+    series_start: DueDate = None
+    created_at: Instant = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.completed:
+            self.completed_at = None
+        if self.recurring_pattern is None:
+            self.series_start = None
+        elif self.series_start is not None and type(self.series_start) is not type(self.due_date):
+            raise ValueError("series_start must be a date where due_date is one, else a date and time")
+        return self
+
+
+class Line(NamedTuple):
+    """A line of a file, by its number from 1: a task, or what is wrong with it."""
+
+    number: int
+    task: ImportedTask | None
+    problem: str | None = None
+
+
+class LineResult(BaseModel):
+    """What became of a line."""
+
+    line: int
+    status: Literal["created", "unchanged", "invalid"]
+    id: int | None = Field(default=None, description="The task that it is now")
+    detail: str | None = Field(default=None, description="What is wrong with it")
+
+
+class ImportReply(BaseModel):
+    """How many lines came to what, and each of them."""
+
+    created: int
+    unchanged: int
+    invalid: int
+    lines: list[LineResult]
+
+
+def header(kind: Format) -> str:
+    """What a file begins with."""
+    return _csv_rows([FIELDS]) if kind == "csv" else ""
+
+
+def write(tasks: Sequence[ExportedTask], kind: Format) -> str:
+    """Return the lines of some tasks."""
+    values = [task.model_dump(mode="json", include=set(FIELDS)) for task in tasks]
+    if kind == "csv":
+        return _csv_rows([[_cell(name, task[name]) for name in FIELDS] for task in values])
+    return "".join(f"{json.dumps(task, ensure_ascii=False, separators=(',', ':'))}\n" for task in values)
+
+
+def read(content: bytes, kind: Format) -> list[Line]:
+    """Return the lines of a file that hold something.
+
+    Raises:
+        InvalidFile: there are more than LINES_MAX, or a CSV has no sound header row.
+    """
+    content = content.removeprefix(_BOM)
+    lines = []
+    for line in _read_csv(content) if kind == "csv" else _read_ndjson(content):
+        lines.append(line)
+        if len(lines) > LINES_MAX:
+            raise InvalidFile(f"has more than {LINES_MAX} lines; send it in parts")
+    return lines
+
+
+def _read_ndjson(content: bytes) -> Iterator[Line]:
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        if line.strip():
+            yield _line(number, lambda line=line: ImportedTask.model_validate_json(line))
+
+
+def _read_csv(content: bytes) -> Iterator[Line]:
+    # A byte that is no UTF-8 becomes half of a surrogate pair, which no field takes: one line is invalid.
+    text = content.decode("utf-8", "surrogateescape")
+    records = _records(list(io.StringIO(text, newline="")))
+    _, first = next(records, (1, []))
+    names = [name.strip().lower() for name in first] if isinstance(first, list) else []
+    if "title" not in names or len(set(names) - {""}) < len([name for name in names if name]):
+        raise InvalidFile(
+            f"the first line must name the columns, each once: title, and any of {', '.join(FIELDS)}"
+        )
+    for number, cells in records:
+        if isinstance(cells, str):
+            yield Line(number, None, cells)
+        elif any(cells[len(names) :]):
+            yield Line(number, None, "has more cells than the first line has names")
+        elif any(cells):
+            named = dict(zip(names, cells, strict=False))
+            yield _line(number, lambda named=named: ImportedTask.model_validate(_values(named)))
+
+
+def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Each record with the number of its first line, or what is wrong there.
+
+    A quote that is never closed would take all that follows with it: after a broken record reading goes on
+    at its second line.
+    """
+    position = budget = 0
+
+    def following() -> Iterator[str]:
+        nonlocal position
+        while position < len(lines):
+            position += 1
+            yield lines[position - 1]
+
+    reader = csv.reader(following(), strict=True)
+    while True:
+        start = position
+        try:
+            yield start + 1, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            budget += position - start
+            if budget > _REREAD_MAX:
+                raise InvalidFile("too many of its lines are no CSV") from None
+            yield start + 1, f"is no CSV: {error}"
+            position = start + 1
+            reader = csv.reader(following(), strict=True)
+
+
+def _line(number: int, parse: Any) -> Line:
+    try:
+        return Line(number, parse())
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(map(str, problem["loc"]))
+    # The message may quote half of a surrogate pair, which no answer could carry.
+    message = f"{place}: {problem['msg']}" if place else problem["msg"]
+    return Line(number, None, message.encode("utf-8", "backslashreplace").decode())
+
+
+def _csv_rows(rows: Sequence[Sequence[str]]) -> str:
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows(rows)
+    return file.getvalue()
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name in _TEXTS:
+        return f"'{value}" if _PROTECTED.match(value) else value
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _values(cells: dict[str, str]) -> dict[str, Any]:
+    """What a row's cells mean. An empty one says nothing."""
+    values: dict[str, Any] = {}
+    for name, cell in cells.items():
+        if not cell:
+            continue
+        if name in _TEXTS:
+            values[name] = cell[1:] if cell[0] == "'" and _PROTECTED.match(cell) else cell
+        elif name in ("completed", "recurring"):  # spreadsheets write TRUE
+            values[name] = {"true": True, "false": False}.get(cell.lower(), cell)
+        elif name == "tags":
+            values[name] = _tags(cell)
+        else:
+            values[name] = cell
+    return values
+
+
+def _tags(cell: str) -> Any:
+    """A JSON list, or as people write them: with commas between."""
+    if not cell.startswith("["):
+        return [tag for tag in cell.split(",") if tag.strip()]
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell

@@ -1,0 +1,73 @@
+"""How due dates and series lie in columns. Pure functions."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from backend.errors import InvalidBody
+from backend.tasks.recurrence import next_occurrence
+
+Due = datetime | date | None
+
+# What a task hands on to the one that follows it.
+_INHERITED = (
+    "user_id",
+    "title",
+    "description",
+    "priority",
+    "tags",
+    "timezone",
+    "recurring_pattern",
+    "series_start",
+)
+
+
+def due_columns(due: Due, timezone: str) -> dict[str, Any]:
+    """Return `due_at` and `due_day` of a due date; a day is due at its last moment in its time zone."""
+    if due is None or isinstance(due, datetime):
+        return {"due_at": due, "due_day": None}
+    end = datetime.combine(due, time.max, ZoneInfo(timezone))
+    try:
+        return {"due_at": end.astimezone(UTC), "due_day": due}
+    except OverflowError:  # west of Greenwich the last day of all ends after it
+        return {"due_at": datetime.max.replace(tzinfo=UTC), "due_day": due}
+
+
+def series_columns(pattern: str | None, due: Due) -> dict[str, Any]:
+    """Return the columns of a series that begins with `due`; no series without a pattern."""
+    start = None if pattern is None or due is None else due.isoformat()
+    return {"recurring_pattern": pattern, "series_start": start}
+
+
+def merged(task: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that `changes`, an update's fields, make of a task's due date and series.
+
+    Raises:
+        InvalidBody: they would leave a series without a pattern or a due date.
+    """
+    old_due = task["due_day"] or task["due_at"]
+    due = changes.get("due_date", old_due)
+    timezone = changes.get("timezone", task["timezone"])
+    pattern = changes.get("recurring_pattern", task["recurring_pattern"])
+    if changes.get("recurring") is False or ("recurring" not in changes and pattern is None):
+        pattern = None
+    elif pattern is None:
+        raise InvalidBody("recurring", "recurring: true needs a recurring_pattern")
+    if pattern is not None and due is None:
+        raise InvalidBody("due_date", "a recurring task needs a due_date; recurring: false ends the series")
+    columns = due_columns(due, timezone) | {"timezone": timezone}
+    if pattern != task["recurring_pattern"] or due != old_due:
+        columns |= series_columns(pattern, due)
+    return columns
+
+
+def successor(task: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the columns of the task that follows a recurring one; None at the end of its series."""
+    start = task["series_start"]
+    due: datetime | date = task["due_day"] or task["due_at"]
+    anchor = datetime.fromisoformat(start) if "T" in start else date.fromisoformat(start)
+    following = next_occurrence(task["recurring_pattern"], anchor, due, task["timezone"])
+    if following is None:
+        return None
+    return {name: task[name] for name in _INHERITED} | due_columns(following, task["timezone"])

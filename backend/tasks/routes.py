@@ -1,0 +1,201 @@
+"""The caller's tasks. The same routers are served under /api/tasks and /api/{user_id}/tasks."""
+
+from datetime import date, datetime
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.convertors import Convertor, register_url_convertor
+
+from backend.deps import CallerDep
+from backend.errors import KeyReused
+from backend.tasks import crud
+from backend.tasks import lists as find
+from backend.tasks.errors import TaskNotFound, VersionMismatch
+from backend.tasks.filters import LIST_PARAMETERS, RecurrenceQuery, TaskFilter, list_request
+from backend.tasks.recurrence import preview
+from backend.tasks.schemas import (
+    TaskCompletion,
+    TaskCount,
+    TaskCreate,
+    TaskId,
+    TaskPublic,
+    TaskStats,
+    TaskUpdate,
+)
+from backend.web.cursor import CursorCodec
+from backend.web.etags import allowed_versions, etag, is_unchanged
+from backend.web.handlers import documented
+from backend.web.idempotency import IdempotencyKey, Reply, once
+from backend.web.openapi import header_parameter
+
+
+class _TaskIdConvertor(Convertor[str]):
+    """Whatever stands where a task's id does, but for the words that stand there as themselves.
+
+    Otherwise a wrong method on those would be taken for one of a task, and not be a 405.
+    """
+
+    regex = "(?!(?:count|stats|recurrence|batch|complete-all|export|import)(?:/|$))[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("task_id", _TaskIdConvertor())
+
+router = APIRouter(tags=["tasks"])
+
+IF_MATCH = header_parameter(
+    "If-Match", "Only if the task is at this ETag: otherwise 412, with the task as it is"
+)
+IF_NONE_MATCH = header_parameter("If-None-Match", "304 if the task is still at this ETag")
+NOT_FOUND = documented(TaskNotFound)
+CHANGED = documented(TaskNotFound, VersionMismatch)
+
+
+@router.get("", summary="List tasks", response_model=list[TaskPublic], openapi_extra=LIST_PARAMETERS)
+async def list_tasks(
+    caller: CallerDep,
+    request: Request,
+) -> Response:
+    """The caller's tasks, newest first by default. `Link: <…>; rel="next"` leads to the next page."""
+    query, parameters = list_request(request)
+    cursors: CursorCodec = request.app.state.cursors
+    this_list = (caller.id, *query.identity)
+    after = cursors.decode(query.cursor, *this_list) if query.cursor is not None else None
+    page = await find.list_tasks(caller.session, caller.id, query, after)
+    response = Response(page.body, media_type="application/json")
+    if page.end is not None:
+        cursor = cursors.encode(page.end, *this_list)
+        next_page = f"{parameters}&cursor={cursor}" if parameters else f"cursor={cursor}"
+        response.headers["Link"] = f'<{quote(request.scope["path"])}?{next_page}>; rel="next"'
+    return response
+
+
+@router.post(
+    "", status_code=201, summary="Create a task", response_model=TaskPublic, responses=documented(KeyReused)
+)
+async def create_task(
+    caller: CallerDep,
+    task: TaskCreate,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Create a task of the caller's. `Location` is its address."""
+
+    async def write() -> Reply:
+        created = await crud.create_task(caller.session, caller.id, task)
+        headers = {"Location": f"{quote(request.scope['path'])}/{created.id}", "ETag": etag(created)}
+        return Reply(201, created.model_dump_json(), headers)
+
+    return await once(request, caller.session, caller.id, idempotency_key, write)
+
+
+@router.get(
+    "/{task_id:task_id}",
+    summary="Read a task",
+    response_model=TaskPublic,
+    responses=NOT_FOUND | {304: {"description": "Not modified"}},
+    openapi_extra=IF_NONE_MATCH,
+)
+async def get_task(
+    caller: CallerDep,
+    task_id: TaskId,
+    request: Request,
+) -> Response:
+    """One task of the caller's."""
+    task = await crud.get_task(caller.session, caller.id, task_id)
+    if is_unchanged(request.headers.get("if-none-match"), task):
+        return Response(status_code=304, headers={"ETag": etag(task)})
+    return _answer(task)
+
+
+@router.put(
+    "/{task_id:task_id}",
+    summary="Update a task",
+    response_model=TaskPublic,
+    responses=CHANGED,
+    openapi_extra=IF_MATCH,
+    name="put_task",
+)
+@router.patch(
+    "/{task_id:task_id}",
+    summary="Update a task",
+    response_model=TaskPublic,
+    responses=CHANGED,
+    openapi_extra=IF_MATCH,
+)
+async def update_task(
+    caller: CallerDep,
+    task_id: TaskId,
+    changes: TaskUpdate,
+    request: Request,
+) -> Response:
+    """Change what the body names. What is absent stays as it is; `null` clears what can be empty."""
+    versions = allowed_versions(request.headers.get("if-match"))
+    return _answer(await crud.update_task(caller.session, caller.id, task_id, changes, versions))
+
+
+@router.patch(
+    "/{task_id:task_id}/complete",
+    summary="Complete a task",
+    response_model=TaskPublic,
+    responses=CHANGED,
+    openapi_extra=IF_MATCH,
+)
+async def complete_task(
+    caller: CallerDep,
+    task_id: TaskId,
+    request: Request,
+    state: TaskCompletion | None = None,
+) -> Response:
+    """Set `completed` as the body says, or without one turn it over. Only a set is safe to repeat.
+
+    Completing a recurring task makes the next one, once; `next_task_id` is its id.
+    """
+    completed = state.model_dump().get("completed") if state else None
+    versions = allowed_versions(request.headers.get("if-match"))
+    return _answer(await crud.set_completed(caller.session, caller.id, task_id, completed, versions))
+
+
+@router.delete(
+    "/{task_id:task_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Delete a task",
+    responses=CHANGED,
+    openapi_extra=IF_MATCH,
+)
+async def delete_task(caller: CallerDep, task_id: TaskId, request: Request) -> None:
+    """Delete a task of the caller's. Deleting it again is a 404."""
+    await crud.delete_task(
+        caller.session, caller.id, task_id, allowed_versions(request.headers.get("if-match"))
+    )
+
+
+@router.get("/count", summary="Count tasks")
+async def count_tasks(caller: CallerDep, query: Annotated[TaskFilter, Query()]) -> TaskCount:
+    """How many of the caller's tasks meet a filter."""
+    return TaskCount(count=await find.count_tasks(caller.session, caller.id, query))
+
+
+@router.get("/stats", summary="Statistics")
+async def get_stats(caller: CallerDep) -> TaskStats:
+    """How many tasks the caller has: in all, by state, by priority and by tag."""
+    return await find.get_stats(caller.session, caller.id)
+
+
+@router.get("/recurrence", summary="Preview a pattern")
+async def preview_recurrence(
+    caller: CallerDep, query: Annotated[RecurrenceQuery, Query()]
+) -> list[datetime | date]:
+    """The next ten due dates of a pattern, the first of them included."""
+    return preview(query.pattern, query.due_date, query.timezone)
+
+
+def _answer(task: TaskPublic) -> Response:
+    return Response(task.model_dump_json(), headers={"ETag": etag(task)}, media_type="application/json")

@@ -1,0 +1,38 @@
+"""A version as an ETag, and the conditions that clients make with it (RFC 9110 §13). Pure."""
+
+import re
+from typing import Protocol
+
+_ETAG = re.compile(r'(W/)?"([^"]*)"')
+_DIGITS = re.compile(r"[0-9]{1,9}")
+
+
+class Versioned(Protocol):
+    """A row that counts its changes."""
+
+    @property
+    def version(self) -> int: ...
+
+
+def etag(row: Versioned) -> str:
+    """The ETag of a row at its version."""
+    return f'"{row.version}"'
+
+
+def allowed_versions(if_match: str | None) -> list[int] | None:
+    """Return the versions that an If-Match header allows; None for any.
+
+    What is no ETag of ours allows no version. A weak ETag never matches here (RFC 9110 §13.1.1).
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    return [int(value) for weak, value in _ETAG.findall(if_match) if not weak and _DIGITS.fullmatch(value)]
+
+
+def is_unchanged(if_none_match: str | None, row: Versioned) -> bool:
+    """Whether the client has this version already."""
+    if if_none_match is None:
+        return False
+    if if_none_match.strip() == "*":
+        return True
+    return any(value == str(row.version) for _, value in _ETAG.findall(if_none_match))

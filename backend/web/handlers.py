@@ -1,0 +1,98 @@
+"""From an exception to the JSON that says so. All errors have one shape."""
+
+import json
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+
+from backend.errors import ApiError, Problem, ValidationProblem
+from backend.web.logs import request_id
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error in the contract's shape."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def documented(*errors: type[ApiError]) -> Responses:
+    """The `responses=` of a route that can answer with these errors."""
+    by_status: dict[int, list[type[ApiError]]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error)
+    return {
+        status: {
+            "model": reduce(or_, dict.fromkeys(error.model for error in alike)),
+            "description": "; or ".join(error.__doc__ or "" for error in alike),
+        }
+        for status, alike in by_status.items()
+    }
+
+
+# Not http.HTTPStatus' phrases: they change with Python's version.
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "content_too_large"}
+
+ALWAYS_DOCUMENTED: Responses = {
+    413: {"model": Problem, "description": "The body is larger than 1 MiB"},
+    422: {"model": ValidationProblem, "description": "The request breaks a rule of its schema"},
+}
+
+
+def problem(error: ApiError) -> Response:
+    """The answer to a request that met `error`."""
+    return _answer(error.status, error.detail, error.code, error.headers, **error.members)
+
+
+def _answer(
+    status: int, detail: Any, code: str, headers: Mapping[str, str] | None = None, **extra: Any
+) -> Response:
+    # json.dumps keeps to ASCII: half of a surrogate pair, quoted in a message, cannot break the answer.
+    problem = {"detail": detail, "code": code, "request_id": request_id.get(), **extra}
+    content = json.dumps(problem, separators=(",", ":"), default=lambda model: model.model_dump(mode="json"))
+    return Response(content, status, headers, media_type="application/json")
+
+
+def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return problem(error)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own: unknown paths and methods, a body too large or unreadable."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # the body was not UTF-8, nested too deep or held a number too long
+        return _invalid([{"loc": ["body"], "msg": "The body is not readable JSON", "type": "json_invalid"}])
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    return _answer(error.status_code, error.detail, _CODES.get(error.status_code, "http_error"), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path can be asked with. Starlette's own Allow names the methods of one route only."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.router.routes
+        )
+    ]
+
+
+def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _invalid([{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()])
+
+
+def _invalid(problems: list[dict[str, Any]]) -> Response:
+    return _answer(422, problems, "validation_error")

@@ -1,0 +1,72 @@
+"""Retry safety: a POST with an Idempotency-Key is done once, and answered alike however often it is sent."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, NamedTuple
+
+from fastapi import Header, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend.db import transaction
+from backend.errors import KeyReused
+from backend.models import KEY_MAX
+from backend.web import kept_answers as crud
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=KEY_MAX,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Makes the request safe to repeat for 24 hours: the first answer is given again",
+    ),
+]
+
+
+class Reply(NamedTuple):
+    """An answer that can be kept."""
+
+    status: int
+    body: str
+    headers: dict[str, str]
+
+
+async def once(
+    request: Request,
+    session: AsyncSession,
+    user_id: str,
+    key: str | None,
+    write: Callable[[], Awaitable[Reply]],
+) -> Response:
+    """Answer with what `write` replies, or did reply to the first request with this key.
+
+    The key is written in the transaction of `write`: both happen or neither does. A second request that comes
+    while the first is running waits for it.
+
+    Raises:
+        KeyReused: the key came with another request before.
+    """
+    if key is None:
+        return _response(await write())
+    fingerprint = await _fingerprint(request)
+    async with transaction(session):
+        if await crud.claim(session, user_id, key, fingerprint):
+            reply = await write()
+            await crud.store(session, user_id, key, reply.status, json.dumps(reply.headers), reply.body)
+            return _response(reply)
+        first = await crud.get(session, user_id, key)
+    if first.fingerprint != fingerprint:
+        raise KeyReused
+    headers = json.loads(first.headers) | {"Idempotency-Replayed": "true"}
+    return _response(Reply(first.status, first.body, headers))
+
+
+async def _fingerprint(request: Request) -> str:
+    """What makes it the same request: its address and its body. The two prefixes of one address differ."""
+    address = f"{request.method} {request.scope['path']}?{request.url.query}\n"
+    return hashlib.sha256(address.encode() + await request.body()).hexdigest()
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.headers, media_type="application/json")

@@ -1,0 +1,267 @@
+"""However many tasks others have, nobody's list reads them all: the plans of a PostgreSQL with a million."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, get_args
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend.db import Database
+from backend.models import tasks
+from backend.tasks import lists as find
+from backend.tasks.files import crud as transfer
+from backend.tasks.filters import LIST_MAX, Order, Sort, TaskFilter, TaskListQuery
+from backend.web.cursor import Position
+from tests.conftest import Databases, settings_for, watch
+
+TASKS = 1_000_000
+OWN = 10_000
+USERS = 1_000  # who share the rest
+PAGE = 100
+
+# The table without its indexes is filled and indexed afterwards: that is several times as fast.
+LOAD = f"""
+INSERT INTO "user" (id, name, email, "emailVerified")
+SELECT id, id, id || '@example.com', false
+FROM (SELECT 'user-' || n AS id FROM generate_series(1, {USERS}) n UNION ALL SELECT 'caller') AS users;
+ALTER TABLE tasks DROP CONSTRAINT tasks_user_id_fkey;
+INSERT INTO tasks (user_id, title, description, completed, completed_at, priority, tags, due_at, due_day,
+                   created_at, updated_at)
+SELECT CASE WHEN n % {TASKS // OWN} = 0 THEN 'caller' ELSE 'user-' || (1 + n % {USERS}) END,
+       'task ' || n, CASE WHEN n % 5 = 0 THEN 'words of ' || md5(n::text) END,
+       n % 3 = 0, CASE WHEN n % 3 = 0 THEN now() END, 1 + n / 7 % 3,
+       CASE WHEN n % 1100 = 0 THEN '{{rare,home}}'::text[] WHEN n % 4 = 0 THEN '{{home}}'::text[]
+            ELSE '{{}}'::text[] END,
+       CASE WHEN n / 100 % 2 = 0 THEN now() + n % 1000 * interval '1 day' - interval '300 days' END,
+       CASE WHEN n / 100 % 4 = 0 THEN (now() + n % 1000 * interval '1 day' - interval '300 days')::date END,
+       now() - n % 100000 * interval '10 seconds', now() - n % 50000 * interval '10 seconds'
+FROM generate_series(1, {TASKS}) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def million(databases: Databases) -> Iterator[str]:
+    """The URL of a database with a million tasks, of which `caller` has ten thousand."""
+    url = asyncio.run(databases.create())
+    try:
+        asyncio.run(_load(url))
+        yield url
+    finally:
+        asyncio.run(databases.drop(url))
+
+
+async def _load(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        select = "FROM pg_indexes WHERE tablename = 'tasks' AND indexname <> 'tasks_pkey'"
+        indexes = await connection.fetch(f"SELECT indexname, indexdef {select}")
+        key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'tasks_user_id_fkey'"
+        reference = await connection.fetchval(key)
+        await connection.execute("SET maintenance_work_mem = '512MB'; SET synchronous_commit = off")
+        for index in indexes:
+            await connection.execute(f"DROP INDEX {index['indexname']}")
+        await connection.execute(LOAD)
+        for index in indexes:
+            await connection.execute(index["indexdef"])
+        await connection.execute(f"ALTER TABLE tasks ADD CONSTRAINT tasks_user_id_fkey {reference}")
+        await connection.execute("ANALYZE")
+        assert await connection.fetchval("SELECT count(*) FROM tasks") == TASKS
+        owned = "SELECT count(*) FROM tasks WHERE user_id = 'caller'"
+        assert await connection.fetchval(owned) == OWN
+    finally:
+        await connection.close()
+
+
+class Explainer:
+    """Keeps what the service sends to its database, to ask PostgreSQL how it would run just that."""
+
+    def __init__(self, session: AsyncSession, connection: asyncpg.Connection) -> None:
+        self.session = session
+        self.sent: list[tuple[str, tuple[Any, ...]]] = []
+        self._connection = connection
+
+    async def plans(self) -> list[dict[str, Any]]:
+        """Forget what was sent and return its plans: for its parameters, and for whatever parameters."""
+        found = []
+        for statement, parameters in self.sent:
+            found.append(await self._connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters))
+            await self._connection.execute(f"PREPARE asked AS {statement}")
+            nothing = f"({', '.join(['NULL'] * len(parameters))})" if parameters else ""
+            found.append(await self._connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked{nothing}"))
+            await self._connection.execute("DEALLOCATE asked")
+        self.sent.clear()
+        return [json.loads(plan)[0]["Plan"] for plan in found]
+
+
+@pytest.fixture
+async def explainer(million: str) -> AsyncIterator[Explainer]:
+    """What the caller's requests send, explained."""
+    database = Database(settings_for(million))
+    connection = await asyncpg.connect(million)
+    # The plan that PostgreSQL keeps for a prepared statement once it has run a few times.
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    try:
+        async with database.session() as session:
+            explainer = Explainer(session, connection)
+
+            watch(database, lambda sql, parameters: explainer.sent.append((sql, parameters)))
+            yield explainer
+    finally:
+        await connection.close()
+        await database.close()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's steps."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+def assert_ones_own_rows(plan: dict[str, Any], case: str) -> None:
+    """The plan reads the caller's rows by an index, not the table."""
+    steps = list(nodes(plan))
+    scans = [step for step in steps if step.get("Relation Name") == tasks.name]
+    assert scans, case
+    assert not [step for step in steps if step["Node Type"] == "Seq Scan"], f"{case}: {json.dumps(plan)}"
+    conditions = " ".join(step.get("Index Cond", "") for step in steps)
+    assert "user_id = " in conditions, f"{case}: {json.dumps(plan)}"
+
+
+async def explained(explainer: Explainer, case: str) -> list[dict[str, Any]]:
+    """The plans of the one statement that was sent, which read the caller's rows only."""
+    assert len(explainer.sent) == 1, case
+    plans = await explainer.plans()
+    for plan in plans:
+        assert_ones_own_rows(plan, case)
+    return plans
+
+
+# One of each condition that a filter can have, and what people combine.
+FILTERS: dict[str, Any] = {
+    "": {},
+    "pending": {"status": "pending"},
+    "completed": {"completed": "true"},
+    "priority": {"priority": ["high"]},
+    "priorities": {"priority": ["high", "low"]},
+    "a rare tag": {"tag": ["rare"]},
+    "a common tag": {"tag": ["home"]},
+    "both tags": {"tag": ["home", "rare"]},
+    "either tag": {"tag": ["home", "rare"], "tag_match": "any"},
+    "due before a day": {"due_before": "2026-11-21"},
+    "due before an instant": {"due_before": "2026-11-21T00:00:00Z"},
+    "due after a day": {"due_after": "2026-11-21"},
+    "due after an instant": {"due_after": "2026-11-21T00:00:00Z"},
+    "overdue": {"overdue": "true"},
+    "not overdue": {"overdue": "false"},
+    "due": {"has_due_date": "true"},
+    "not due": {"has_due_date": "false"},
+    "created after": {"created_after": "2026-11-21"},
+    "updated after": {"updated_after": "2026-11-21T00:00:00Z"},
+    "search": {"search": "words"},
+    "search for more": {"search": "words task 99"},
+    "all at once": {
+        "status": "pending",
+        "tag": ["home"],
+        "overdue": "true",
+        "search": "9",
+        "priority": ["low"],
+    },
+}
+
+
+def test_each_filter_is_explained() -> None:
+    """No parameter of a filter is missing above."""
+    assert {name for values in FILTERS.values() for name in values} == TaskFilter.model_fields.keys()
+
+
+@pytest.mark.parametrize("sort", get_args(Sort))
+async def test_each_sort_reads_ones_own_rows(explainer: Explainer, sort: Sort) -> None:
+    """The first page, the eleventh and the hundredth of each sort, either way, read no table."""
+    for order in get_args(Order):
+        query = {"sort": sort, "order": order, "search": "task" if sort == "relevance" else None}
+        page = TaskListQuery.model_validate(query | {"limit": PAGE})
+        for number, after in (await _positions(explainer, query)).items():
+            found = await find.list_tasks(explainer.session, "caller", page, after)
+            assert len(json.loads(found.body)) == PAGE
+            assert (found.end is None) is (number * PAGE == OWN)
+            await explained(explainer, f"page {number} by {sort} {order}")
+
+
+async def _positions(explainer: Explainer, query: dict[str, Any]) -> dict[int, Position | None]:
+    """Where some pages begin, by their numbers."""
+    positions: dict[int, Position | None] = {1: None}
+    after, passed = None, 0
+    for limit in (LIST_MAX,) * 9 + (LIST_MAX - PAGE,):
+        asked = TaskListQuery.model_validate(query | {"limit": limit})
+        after = (await find.list_tasks(explainer.session, "caller", asked, after)).end
+        assert after is not None
+        passed += limit
+        positions[passed // PAGE + 1] = after
+    explainer.sent.clear()
+    return {number: positions[number] for number in (1, 11, 100)}
+
+
+async def test_the_newest_are_read_in_order(explainer: Explainer) -> None:
+    """The two lists that people ask for are read from their index in order: nothing is sorted."""
+    indexes: Any = (({}, "tasks_newest_idx"), ({"status": "pending"}, "tasks_status_idx"))
+    # One limit stands in the SQL, the other is a parameter.
+    for (values, index), limit in itertools.product(indexes, (PAGE, PAGE - 1)):
+        assert (limit in find.USUAL_LIMITS) is (limit == PAGE)
+        query = TaskListQuery.model_validate(values | {"limit": limit})
+        for after in (None, (await find.list_tasks(explainer.session, "caller", query)).end):
+            explainer.sent.clear()
+            await find.list_tasks(explainer.session, "caller", query, after)
+            for plan in await explained(explainer, index):
+                steps = list(nodes(plan))
+                kinds = [step["Node Type"] for step in steps]
+                assert not [kind for kind in kinds if "Sort" in kind], json.dumps(plan)
+                assert [step["Index Name"] for step in steps if "Index Name" in step] == [index]
+
+
+async def test_the_usual_list_is_planned_once(million: str) -> None:
+    """After a few times PostgreSQL keeps the plan: planning would be a third of what the list costs it."""
+    database = Database(settings_for(million, database_pool_size=1))
+    try:
+        for _ in range(10):
+            await find.list_tasks(database.session(), "user-5", TaskListQuery(limit=50))
+        counters = text(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements "
+            "WHERE statement LIKE '%string_agg%' AND statement NOT LIKE '%pg_prepared%'"
+        )
+        generic, custom = (await database.session().execute(counters)).one()
+        assert (generic, custom) == (5, 5)
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize("name", FILTERS)
+async def test_each_filter_reads_ones_own_rows(explainer: Explainer, name: str) -> None:
+    """Whatever is asked, listing and counting begin with the owner."""
+    found = await find.list_tasks(
+        explainer.session, "caller", TaskListQuery.model_validate(FILTERS[name] | {"limit": PAGE})
+    )
+    assert name == "all at once" or json.loads(found.body)
+    await explained(explainer, name)
+    assert await find.count_tasks(explainer.session, "caller", TaskFilter.model_validate(FILTERS[name]))
+    await explained(explainer, f"{name}, counted")
+
+
+async def test_statistics_read_ones_own_rows(explainer: Explainer) -> None:
+    """The numbers of one user cost what one user's tasks cost."""
+    stats = await find.get_stats(explainer.session, "caller")
+    assert stats.total == OWN
+    await explained(explainer, "stats")
+
+
+async def test_an_export_reads_an_index(explainer: Explainer) -> None:
+    """A page of a file is found by an index too: the owner's or, read in order, that of the ids."""
+    for after in (0, TASKS // 2):
+        assert len(await transfer.get_page(explainer.session, "caller", after)) == transfer.PAGE
+        for plan in await explainer.plans():
+            assert not [step for step in nodes(plan) if step["Node Type"] == "Seq Scan"], json.dumps(plan)
