@@ -94,7 +94,7 @@ async def _add_local_user(settings: Settings, user_id: str, email: str) -> None:
     try:
         await migrate.prepare(database, settings)
         async with database.session() as session:
-            await session.execute(insert, user)
+            await (await session.connection()).execute(insert, user)
     except IntegrityError:
         raise SystemExit(f"error: the e-mail address {email} belongs to another user") from None
     finally:

@@ -1,41 +1,31 @@
-"""The database: its engine, pool and sessions. Whoever wants a connection comes here."""
+"""The database: its engine, and the two ways to use it. Whoever wants a connection comes here.
+
+`session` is SQLModel's ordinary session, in one transaction a request; `statements` is the fast way, which
+runs prepared statements and nothing else.
+"""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Executable, String, column, event, select, table, text
-from sqlalchemy.engine import Result
+from fastapi import Request
+from sqlalchemy import Connection, String, column, event, select, table, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
-from sqlalchemy.util.concurrency import greenlet_spawn
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from backend.config import Settings
-from backend.engine.connector import Connector, MustConnect
-from backend.engine.driver_errors import (
-    CONNECT_ERRORS,
-    STATEMENT_ERRORS,
-    describe,
-    is_dead_connection,
-    is_spoilt,
-    never_ran,
-    translate,
-)
+from backend.engine.autocommit import Autocommit, Observer
+from backend.engine.connector import Connector
+from backend.engine.driver_errors import CONNECT_ERRORS, describe, translate
 from backend.engine.dsn import Dsn
 from backend.engine.gate import Gate
-from backend.engine.prepared import PreparedStatement
+from backend.engine.statements import Transaction
 from backend.errors import ApiError, SchemaOutdated
 
 log = logging.getLogger(__name__)
@@ -45,31 +35,13 @@ READY_INTERVAL = 10.0  # seconds
 
 VERSION_TABLE = "tasks_alembic_version"  # another service in the same database may have Alembic's default
 
-_IN_TRANSACTION = "in_transaction"
 _REVISION = select(column("version_num", String)).select_from(table(VERSION_TABLE))
 _ISOLATION = {"postgresql": "READ COMMITTED", "sqlite": "SERIALIZABLE"}  # of transactions
 _SCHEMA_LOCK = 0x7461736B73  # "tasks": one number that every process of this service agrees on
 
 
-class _Session(AsyncSession):
-    """A session that holds a connection only while a statement or a transaction runs.
-
-    A statement outside of a transaction takes effect at once, and needs nothing of SQLAlchemy's session:
-    going past it spares two thirds of what a statement costs.
-    """
-
-    def __init__(self, bind: AsyncEngine, *, database: "Database", **options: Any) -> None:
-        super().__init__(bind, **options)
-        self.database = database
-
-    async def execute(self, statement: Executable, params: Any = None, **options: Any) -> Result[Any]:
-        if self.info.get(_IN_TRANSACTION):
-            return await super().execute(statement, params, **options)
-        return await self.database.run(statement, params or {})
-
-
 class Database:
-    """One engine and what is needed to use it well.
+    """One engine, and the line in front of it.
 
     Whoever wants to use it takes their turn at the gate, which lets in as many as there are connections.
     While the database wakes up, the line waits as long as its head does.
@@ -80,15 +52,21 @@ class Database:
         self._settings = settings
         self._connector = Connector(settings.database_connect_budget)
         self.engine = _engine(dsn, settings, self._connector)
-        if not dsn.is_sqlite:
-            event.listen(self.engine.sync_engine, "checkout", self._refuse_dead)
-        self.revision = ""  # of the schema that this version needs; known once it was looked at
-        self._sessions = async_sessionmaker(
-            self.engine, class_=_Session, expire_on_commit=False, database=self
+        level = _ISOLATION[self.engine.dialect.name]
+        self._transactional = self.engine.execution_options(isolation_level=level)
+        self._sessions = async_sessionmaker(self._transactional, class_=AsyncSession, expire_on_commit=False)
+        self.statements = Autocommit(
+            self.engine,
+            self._connector,
+            self.turn,
+            self._transactional.begin,
+            keeps_statements=not dsn.is_sqlite and "prepared_statement_cache_size" not in dsn.connect_args,
         )
-        self._prepared: WeakKeyDictionary[Executable, PreparedStatement] = WeakKeyDictionary()
-        self._keeps_statements = not dsn.is_sqlite and "prepared_statement_cache_size" not in dsn.connect_args
-        self._suspect = float("-inf")  # connections opened before that may be as dead as one of them was
+        if dsn.is_sqlite:
+            event.listen(self._transactional.sync_engine, "begin", _begin_immediate)
+        else:
+            event.listen(self.engine.sync_engine, "checkout", self.statements.refuse_dead)
+        self.revision = ""  # of the schema that this version needs; known once it was looked at
         # All share the one connection of an in-memory SQLite.
         self.gate = Gate(
             1 if dsn.is_memory else settings.database_pool_size,
@@ -100,80 +78,36 @@ class Database:
         self._probed = float("-inf")
         self._unready: type[ApiError] | None = None
 
-    def session(self) -> AsyncSession:
-        """A session for one request. It needs no closing: between statements it holds nothing."""
-        return self._sessions()
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """An ordinary session, and one transaction: committed at the end, rolled back on an error.
 
-    async def run(self, statement: Executable, parameters: Mapping[str, Any]) -> Result[Any]:
-        """Run one statement in autocommit, at its turn; raises as turn() does.
-
-        It is run again, once, where that is safe: a read whose connection was dead, and a write that
-        certainly did not run.
+        It has its place at the gate, and so its connection, for all that time. Raises as turn() does.
         """
-        prepared = self._prepared.get(statement)
-        if prepared is None:
-            prepared = self._prepared[statement] = PreparedStatement(statement, self.engine.dialect)
-        arguments = prepared.arguments(parameters)
-        async with self.turn():
+        async with self.turn(), self._sessions() as session:
             try:
-                rows = await self._fetch(prepared.sql, arguments)
-            except DBAPIError as error:
-                if not never_ran(error) and not (statement.is_select and is_dead_connection(error)):
-                    raise
-                rows = await self._fetch(prepared.sql, arguments)
-        return prepared.result(rows)
-
-    async def _fetch(self, sql: str, arguments: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
-        """Run one statement on a pooled connection, as the driver has it."""
-        connection: PoolProxiedConnection | None = None
-        try:
-            connection = await self._checkout()
-            if self._keeps_statements:
-                driver: Any = connection.driver_connection
-                rows: Sequence[Sequence[Any]] = await driver.fetch_kept(sql, arguments)
-                connection.close()  # back into the pool; nothing is to be rolled back, so nothing waits
-            else:
-                rows = await greenlet_spawn(_fetch_with_cursor, connection, sql, arguments)
-        except (self.engine.dialect.loaded_dbapi.Error, *STATEMENT_ERRORS) as error:
-            if connection is None and not isinstance(error, self.engine.dialect.loaded_dbapi.Error):
+                yield session
+                await session.commit()
+            except TimeoutError:
+                # The statement may still be running: its connection must not serve the next one.
+                await session.invalidate()
                 raise
-            raise await greenlet_spawn(self._failed, error, connection, sql) from error
-        except BaseException:  # cancelled or too slow: the statement may still run, and must not meet another
-            if connection is not None:
-                await greenlet_spawn(connection.invalidate)
-            raise
-        return rows
 
-    async def _checkout(self) -> PoolProxiedConnection:
-        """Take a connection of the pool. An idle one of asyncpg's is had without a greenlet, which costs."""
-        if self._keeps_statements:
-            self._connector.may_connect = False
-            try:
-                return self.engine.sync_engine.raw_connection()
-            except MustConnect:
-                pass
-            finally:
-                self._connector.may_connect = True
-        return await greenlet_spawn(self.engine.sync_engine.raw_connection)
+    async def within(self, session: AsyncSession) -> Transaction:
+        """Statements within the transaction of an ordinary session: one connection, one outcome."""
+        return Transaction(await session.connection(), self.statements.prepare)
 
-    def _failed(self, error: Any, connection: PoolProxiedConnection | None, sql: str) -> DBAPIError:
-        """Give the connection back, and return the driver's error as SQLAlchemy's."""
-        dialect, dead = self.engine.dialect, False
-        if connection is not None:
-            dead = dialect.is_disconnect(error, connection, None)
-            connection.close()
-        failed = DBAPIError.instance(
-            sql, None, error, Exception, hide_parameters=True, connection_invalidated=dead, dialect=dialect
-        )
-        assert isinstance(failed, DBAPIError)
-        if is_dead_connection(failed) or is_spoilt(error):  # and so may be those opened before
-            self._suspect = time.monotonic()
-        return failed
+    def observe(self, observer: Observer) -> None:
+        """Let `observer` see each statement and its parameters as the driver gets them, from now on.
 
-    def _refuse_dead(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
-        """Look at the socket's state, which costs nothing, where a ping would cost a round trip."""
-        if connection.driver_connection.is_closed() or record.info["opened"] <= self._suspect:
-            raise DisconnectionError("the server has closed this connection")
+        But for those run with the execution option `unobserved`.
+        """
+        self.statements.observers.append(observer)
+
+        @event.listens_for(self.engine.sync_engine, "before_cursor_execute")
+        def _(conn: Any, cursor: Any, sql: str, parameters: Any, context: Any, many: bool) -> None:
+            if not context.execution_options.get("unobserved"):
+                observer(sql, parameters)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -237,12 +171,12 @@ class Database:
 
     async def _look(self) -> type[ApiError] | None:
         try:
-            revision = (await self.run(_REVISION, {})).scalar_one_or_none()
+            rows = await self.statements.all(_REVISION, {})
         except ApiError as error:
             return type(error)
-        except SQLAlchemyError:  # no version table, or more than one version in it
+        except SQLAlchemyError:  # no version table
             return SchemaOutdated
-        return None if revision == self.revision else SchemaOutdated
+        return None if [revision for (revision,) in rows] == [self.revision] else SchemaOutdated
 
     async def close(self) -> None:
         """Close every connection."""
@@ -254,34 +188,13 @@ class Database:
             log.warning("the database did not answer a goodbye")
 
 
-@asynccontextmanager
-async def transaction(session: AsyncSession) -> AsyncIterator[None]:
-    """Several statements of a session as one: all of them take effect at the end, or none does.
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """The ordinary session of a request: `session: SessionDep`. See Database.session.
 
-    Within a transaction that is under way it joins that one. Raises as Database.turn() does.
+    Tests put another in its place with `app.dependency_overrides[get_session]`.
     """
-    if session.info.get(_IN_TRANSACTION):
-        yield
-        return
-    assert isinstance(session, _Session)
-    dialect = session.get_bind().dialect.name
-    async with session.database.turn():
-        session.info[_IN_TRANSACTION] = True
-        try:
-            await session.connection(execution_options={"isolation_level": _ISOLATION[dialect]})
-            if (
-                dialect == "sqlite"
-            ):  # it would begin as a reader, and could not become a writer beside another one
-                await session.execute(text("BEGIN IMMEDIATE"))
-            yield
-            await session.commit()
-        except TimeoutError:
-            # The statement may still be running: its connection must not serve the next one.
-            await session.invalidate()
-            raise
-        finally:
-            del session.info[_IN_TRANSACTION]
-            await session.close()
+    async with request.app.state.database.session() as session:
+        yield session
 
 
 def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: bool = False) -> AsyncEngine:
@@ -305,16 +218,6 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
     return engine
 
 
-def _fetch_with_cursor(
-    connection: PoolProxiedConnection, sql: str, arguments: tuple[Any, ...]
-) -> Sequence[Sequence[Any]]:
-    cursor = connection.cursor()
-    cursor.execute(sql, arguments)
-    rows = cursor.fetchall() if cursor.description else ()
-    connection.close()
-    return rows
-
-
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     # Foreign keys are off by default. WAL lets reads go on beside a write; FULL keeps what was acknowledged
@@ -322,6 +225,11 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     for pragma in ("foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # It would begin as a reader, and could not become a writer beside another one.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _note_age(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:

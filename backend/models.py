@@ -1,6 +1,6 @@
 """The tables, and nothing else. What a client may send is in schemas.py."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -10,7 +10,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Date,
     DateTime,
     DefaultClause,
     Dialect,
@@ -31,8 +30,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.schema import SchemaConst
-from sqlalchemy.types import TypeEngine
-from sqlmodel import Field, SQLModel
+from sqlalchemy.types import TypeEngine, UserDefinedType
+from sqlmodel import Field, Relationship, SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 TITLE_MAX = 200
@@ -139,8 +138,32 @@ class Base(SQLModel):
     )
 
 
-# Better Auth declares its times `date` on SQLite, where they hold ISO 8601 text.
-_AuthTime = DateTime(timezone=True).with_variant(Date(), "sqlite")
+class _SqliteDate(UserDefinedType[str]):
+    """A column that is declared `date`, and holds text."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: Any) -> str:
+        return "DATE"
+
+
+class AuthTime(TypeDecorator[datetime]):
+    """A time of Better Auth's, which declares it `date` on SQLite and writes ISO 8601 text there."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return _SqliteDate() if dialect.name == "sqlite" else DateTime(timezone=True)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return value.isoformat() if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return] # PostgreSQL's driver makes it a datetime
+        time = datetime.fromisoformat(value)
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 class User(Base, table=True):
@@ -155,11 +178,15 @@ class User(Base, table=True):
     image: str | None = Field(default=None, sa_type=Text)
     created_at: datetime | None = Field(
         default=None,
-        sa_column=Column("createdAt", _AuthTime, server_default=func.current_timestamp(), nullable=False),
+        sa_column=Column("createdAt", AuthTime(), server_default=func.current_timestamp(), nullable=False),
     )
     updated_at: datetime | None = Field(
         default=None,
-        sa_column=Column("updatedAt", _AuthTime, server_default=func.current_timestamp(), nullable=False),
+        sa_column=Column("updatedAt", AuthTime(), server_default=func.current_timestamp(), nullable=False),
+    )
+    # Asked for (`selectinload(User.tasks)`), never loaded by surprise; the database deletes a user's tasks.
+    tasks: list["Task"] = Relationship(
+        back_populates="user", passive_deletes="all", sa_relationship_kwargs={"lazy": "raise"}
     )
 
 
@@ -222,6 +249,8 @@ class Task(Base, table=True):
     next_task_id: int | None = Field(default=None, sa_type=BigInteger)
     import_key: str | None = Field(default=None, sa_type=Text)
     version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+
+    user: User = Relationship(back_populates="tasks", sa_relationship_kwargs={"lazy": "raise"})
 
 
 class IdempotencyKey(Base, table=True):

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from jose import jwt
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from backend.config import Settings
@@ -156,22 +156,7 @@ class Statements(list[str]):
                 if not re.search(_OWNER.format(table), statement, re.IGNORECASE):
                     raise AssertionError(f"a statement on an owned table without its owner: {statement}")
 
-        watch(database, record)
-
-
-def watch(database: Database, record: Callable[[str, Any], None]) -> None:
-    """Let `record` see each statement with its parameters, on both of the service's ways to the driver."""
-
-    def in_transaction(conn: Any, cursor: Any, sql: str, parameters: Any, context: Any, many: bool) -> None:
-        if not context.execution_options.get("of_the_test"):
-            record(sql, parameters)
-
-    async def alone(sql: str, parameters: tuple[Any, ...], fetch: Any = database._fetch) -> Any:
-        record(sql, parameters)
-        return await fetch(sql, parameters)
-
-    event.listen(database.engine.sync_engine, "before_cursor_execute", in_transaction)
-    database._fetch = alone  # type: ignore[assignment, method-assign] # a spy
+        database.observe(record)
 
 
 @pytest.fixture
@@ -217,7 +202,7 @@ class Client(httpx.AsyncClient):
 async def add_user(app: FastAPI, user_id: str) -> None:
     """Do what Better Auth does at sign-up."""
     engine: AsyncEngine = app.state.database.engine
-    async with engine.execution_options(of_the_test=True).begin() as connection:
+    async with engine.execution_options(unobserved=True).begin() as connection:
         await connection.execute(
             text('INSERT INTO "user" (id, name, email, "emailVerified") VALUES (:id, :id, :email, false)'),
             {"id": user_id, "email": f"{user_id}@example.com"},

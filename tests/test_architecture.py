@@ -53,7 +53,7 @@ CONNECTING = {"db", "engine", "migrations", "__main__"}
 
 # What statements are made of, who makes them, and who else may import which of it.
 STATEMENTS = {"select", "insert", "update", "delete", "text", "exists", "union", "union_all", "col"}
-STATEMENT_FILES = {"crud", "lists", "sql", "rules", "kept_answers", "sessions"}
+STATEMENT_FILES = {"crud", "lists", "conditions", "fields", "rules", "sql", "kept_answers", "sessions"}
 STATEMENTS_ELSEWHERE = {
     "models": {"text"},  # server defaults and index expressions are SQL, but no statements
     "db": {"text", "select"},  # its lock, its ping
@@ -212,12 +212,12 @@ def _is_owned(value: Any) -> bool:
     return isinstance(table, Table) and "user_id" in table.c
 
 
-def test_statements_of_owned_tables_take_the_session_and_the_owner() -> None:
-    """Each public function that asks the database begins with the session and, second, the owner.
+def test_functions_on_owned_tables_take_what_runs_them_and_the_owner() -> None:
+    """Each public function that asks the database begins with what runs statements and, second, the owner.
 
-    A session is of use in async functions alone. The others put statements and parameters together: they may
-    have none.
+    That is of use in async functions alone. The others put statements and parameters together.
     """
+    runners = {"statements", "transaction", "session"}
     owned = {name for name, value in vars(models).items() if _is_owned(value)}
     problems = []
     for module in MODULES:
@@ -229,10 +229,14 @@ def test_statements_of_owned_tables_take_the_session_and_the_owner() -> None:
             where = f"{module.file}:{node.lineno} {node.name}"
             arguments = [argument.arg for argument in node.args.posonlyargs + node.args.args]
             if isinstance(node, ast.FunctionDef):
-                if "session" in arguments:
-                    problems.append(f"{where}: make it async, or take no session: it only builds a statement")
-            elif arguments[:2] != ["session", "user_id"] or len(node.args.defaults) > len(arguments) - 2:
-                problems.append(f"{where}: take session and user_id first, both required")
+                if runners & set(arguments):
+                    problems.append(f"{where}: make it async, or take no statements: it only builds one")
+            elif (
+                arguments[0] not in runners
+                or arguments[1] != "user_id"
+                or len(node.args.defaults) > len(arguments) - 2
+            ):
+                problems.append(f"{where}: take statements and user_id first, both required")
     report(problems)
 
 

@@ -53,8 +53,7 @@ async def users(database_url: str) -> list[Any]:
     """The id and the e-mail address of every user."""
     database = Database(settings_for(database_url))
     try:
-        async with database.session() as session:
-            return [tuple(row) for row in await session.execute(USERS)]
+        return [tuple(row) for row in await database.statements.all(USERS, {})]
     finally:
         await database.close()
 

@@ -51,7 +51,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 async def execute(app: FastAPI, *statements: str) -> list[Any]:
     """Run the test's own statements in one transaction; return the rows of the last one."""
     engine: AsyncEngine = app.state.database.engine
-    async with engine.execution_options(of_the_test=True).begin() as connection:
+    async with engine.execution_options(unobserved=True).begin() as connection:
         for statement in statements:
             result = await connection.execute(text(statement))
         return list(result.all()) if result.returns_rows else []

@@ -23,7 +23,7 @@ async def connection(app: FastAPI) -> AsyncIterator[AsyncConnection]:
     """A connection of the test's own to the database of a started service, with a user `alice`."""
     await add_user(app, "alice")
     engine: AsyncEngine = app.state.database.engine
-    own = engine.execution_options(of_the_test=True, isolation_level="AUTOCOMMIT")
+    own = engine.execution_options(unobserved=True, isolation_level="AUTOCOMMIT")
     async with own.connect() as connection:
         yield connection
 

@@ -50,7 +50,8 @@ async def _user_of_session(request: Request, token: str | None) -> CurrentUser:
     state = request.app.state
     if token is None or not token.isalnum() or not token.isascii():
         raise InvalidToken
-    user_id = await sessions.get_user_id(state.database.session(), state.settings.auth_session_table, token)
+    statements, table = state.database.statements, state.settings.auth_session_table
+    user_id = await sessions.get_user_id(statements, table, token)
     if user_id is None:
         raise InvalidToken
     return CurrentUser(user_id)

@@ -4,12 +4,12 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Select, bindparam, column, select, table
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean, String
 
+from backend.engine.statements import Statements
 from backend.models import UserId
 
 
@@ -46,8 +46,7 @@ def _user_statement(session_table: str) -> Select[Any]:
     )
 
 
-async def get_user_id(session: AsyncSession, session_table: str, token: str) -> str | None:
+async def get_user_id(statements: Statements, session_table: str, token: str) -> str | None:
     """Return the user whose session this token is; None when it is nobody's, expired or signed out."""
-    user_id: str | None
-    user_id = (await session.execute(_user_statement(session_table), {"token": token})).scalar_one_or_none()
-    return user_id
+    row = await statements.first(_user_statement(session_table), {"token": token})
+    return None if row is None else row[0]

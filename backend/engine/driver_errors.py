@@ -87,7 +87,7 @@ def never_ran(error: DBAPIError) -> bool:
     asyncpg refuses to send on a connection that it knows to be closed, or is_spoilt(). A connection that
     broke later leaves the question open.
     """
-    return "connection is closed" in str(error.orig) or is_spoilt(error.orig)
+    return _refused_to_send(error.orig, "connection is closed") or is_spoilt(error.orig)
 
 
 def is_spoilt(error: BaseException | None) -> bool:
@@ -96,8 +96,16 @@ def is_spoilt(error: BaseException | None) -> bool:
     A migration has changed what the statement is about since it was prepared; or the server has said that it
     ends the connection, and not yet done so.
     """
-    text = str(error)
-    return "cached statement plan is invalid" in text or "another operation" in text
+    own = getattr(error, "driver_exception", error)  # beneath SQLAlchemy's, where that is around it
+    return isinstance(own, asyncpg.InvalidCachedStatementError) or _refused_to_send(
+        error, "another operation"
+    )
+
+
+def _refused_to_send(error: BaseException | None, reason: str) -> bool:
+    """Whether asyncpg itself refused, for that reason. What a server says may quote anybody's words."""
+    own = getattr(error, "driver_exception", error)
+    return isinstance(own, asyncpg.InterfaceError | asyncpg.InternalClientError) and reason in str(own)
 
 
 def translate(error: Exception) -> ApiError | None:

@@ -1,66 +1,92 @@
-"""A statement of SQLAlchemy's, compiled once into what the driver takes. Pure."""
+"""A statement of SQLAlchemy's core, compiled once into what the driver takes. Pure."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from sqlalchemy import Dialect, Executable
-from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ReturnsRows
-from sqlalchemy.types import TypeEngine
 
 _REQUIRED = object()
+
+
+class Row(Protocol):
+    """A row: a named tuple of the statement's columns."""
+
+    def __getattr__(self, name: str) -> Any: ...
+    def __getitem__(self, index: int) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 class PreparedStatement:
     """The SQL of a statement, and how its parameters and rows are converted.
 
     SQLAlchemy's own execution finds all this out anew each time, which costs more than the round trip. Not
-    for statements whose SQL depends on their parameters (`IN` with a list) or that take several sets of them.
+    for statements whose SQL depends on their parameters (`IN` with a list), nor for ORM entities.
+
+    Raises:
+        TypeError: the statement is one of those.
     """
 
     def __init__(self, statement: Executable, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined] # every clause has it
         assert isinstance(compiled, SQLCompiler)
-        assert not compiled.post_compile_params, f"its SQL depends on its parameters: {compiled}"
-        assert not compiled.insert_prefetch, f"it leaves a default to SQLAlchemy: {compiled}"
+        if compiled.post_compile_params:
+            raise TypeError(f"its SQL depends on its parameters: {compiled}")
+        if compiled.insert_prefetch:
+            raise TypeError(f"it leaves a default to SQLAlchemy: {compiled}")
+        if compiled.compile_state is not None and compiled.compile_state.__class__.__module__.startswith(
+            "sqlalchemy.orm"
+        ):
+            raise TypeError(f"it is about ORM entities, which need a session (SessionDep): {compiled}")
         self.sql = str(compiled)
         embedded = compiled.construct_params(_check=False)
+        binds = {name: compiled.binds[name] for name in compiled.positiontup or ()}
         self._binds = tuple(
             (
-                compiled.binds[name].key,
-                _REQUIRED if compiled.binds[name].required else embedded[name],
-                _implementation(compiled.binds[name].type, dialect).bind_processor(dialect),
+                name,
+                _REQUIRED if binds[name].required else embedded[name],
+                binds[name].type.dialect_impl(dialect).bind_processor(dialect),
             )
             for name in compiled.positiontup or ()
         )
+        self._names = binds.keys()
         columns = list(statement.exported_columns) if isinstance(statement, ReturnsRows) else ()
-        converters = [
-            _implementation(column.type, dialect).result_processor(dialect, None) for column in columns
-        ]
+        converters = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         self._converters = tuple((index, convert) for index, convert in enumerate(converters) if convert)
-        self._names_no_columns = not columns
-        self._metadata = SimpleResultMetaData([column.key for column in columns])
+        names = [str(column.key) for column in columns]
+        self._row = _row_type(names) if names else None
 
-    def arguments(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+    def arguments(self, parameters: Mapping[str, object]) -> tuple[Any, ...]:
         """Return the parameters as the driver takes them, in the order of the SQL.
 
         Raises:
             KeyError: one is missing.
+            TypeError: the statement knows nothing of one, which would be lost in silence.
         """
+        if not parameters.keys() <= self._names:
+            unknown = ", ".join(sorted(parameters.keys() - self._names))
+            raise TypeError(f"the statement has no parameter {unknown}: {self.sql}")
         values = []
         for name, default, convert in self._binds:
             value = parameters[name] if default is _REQUIRED else parameters.get(name, default)
             values.append(convert(value) if convert else value)
         return tuple(values)
 
-    def result(self, rows: Sequence[Sequence[Any]]) -> IteratorResult[Any]:
-        """Return the driver's rows as SQLAlchemy's. Those of a text, which names no columns, are numbered."""
-        if rows and self._names_no_columns:
-            return IteratorResult(SimpleResultMetaData([str(n) for n in range(len(rows[0]))]), iter(rows))
+    def rows(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        """Return the driver's rows as named tuples of what the columns' types make of them.
+
+        A text() that was not told its columns gives them numbers for names.
+        """
+        if not rows:
+            return []
+        make = self._row or _row_type([""] * len(rows[0]))
         if self._converters:
             rows = [self._converted(row) for row in rows]
-        return IteratorResult(self._metadata, iter(rows))
+        return [make(row) for row in rows]
 
     def _converted(self, row: Sequence[Any]) -> list[Any]:
         values = list(row)
@@ -69,5 +95,8 @@ class PreparedStatement:
         return values
 
 
-def _implementation(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
-    return kind.dialect_impl(dialect)
+def _row_type(names: Sequence[str]) -> Callable[[Sequence[Any]], Row]:
+    """What makes named tuples with these names; one that Python cannot have becomes a number."""
+    named: Any = namedtuple  # of names that mypy cannot know
+    make: Callable[[Sequence[Any]], Row] = named("Row", names, rename=True)._make
+    return make

@@ -6,11 +6,10 @@ transaction: the row is locked, the outcome worked out, and both written or neit
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import (
-    ColumnElement,
-    Executable,
+    Delete,
     Update,
     and_,
     bindparam,
@@ -19,96 +18,84 @@ from sqlalchemy import (
     insert,
     literal,
     not_,
-    null,
     or_,
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.db import transaction
+from backend.engine.statements import Statements
 from backend.models import tasks, utc_now
 from backend.tasks import planning
 from backend.tasks.errors import TaskNotFound, VersionMismatch
-from backend.tasks.schemas import TaskCreate, TaskPublic, TaskUpdate
+from backend.tasks.fields import CHANGING, INSERTED, PLANNED, READ, bound, parameter
+from backend.tasks.rules import WILL_RECUR, change, changed_values
+from backend.tasks.schemas import TaskCreate, TaskUpdate
 from backend.tasks.sql import IdList, among
+from backend.tasks.wire import Task, public, read, read_columns
 
 # The versions that an If-Match header allows; None for any.
 Versions = Sequence[int] | None
 
-INTERNAL = ("series_start", "import_key")  # columns that no client reads
-COLUMNS = tuple(column for column in tasks.c if column.name not in INTERNAL)
+S = TypeVar("S", Update, Delete)
+
 OWNED = tasks.c.user_id == bindparam("owner")
 _ONE = and_(tasks.c.id == bindparam("task_id"), OWNED)
-_PLANNED = ("due_date", "timezone", "recurring", "recurring_pattern")
-# Completing such a task makes another one.
-WILL_RECUR = and_(tasks.c.recurring_pattern.is_not(None), tasks.c.next_task_id.is_(None))
+_ALLOWED = among(tasks.c.version, bindparam("versions", type_=IdList()))
 
-_GET = select(*COLUMNS).where(_ONE)
-_LOCK = select(tasks).where(_ONE).with_for_update()
-INSERTED = (
-    "user_id",
-    "title",
-    "description",
-    "completed",
-    "priority",
-    "tags",
-    "due_at",
-    "due_day",
-    "timezone",
-    "recurring_pattern",
-    "series_start",
-)
-CREATE = (
+_GET = select(*READ).where(_ONE)
+_LOCK = select(tasks, utc_now().label("now")).where(_ONE).with_for_update()
+_CREATE = (
     insert(tasks)
     .values(
-        **{name: bindparam(name, type_=tasks.c[name].type) for name in INSERTED},
-        completed_at=case((bindparam("completed", type_=tasks.c.completed.type), utc_now())),
+        **bound(*INSERTED),
+        completed_at=case((parameter("completed", "completed"), utc_now())),
         version=literal(1),
     )
-    .returning(*COLUMNS)
+    .returning(*READ)
 )
 _TOGGLE = (
     update(tasks)
     .where(_ONE, or_(tasks.c.completed, not_(WILL_RECUR)))
-    .values(
-        completed=not_(tasks.c.completed),
-        completed_at=case((tasks.c.completed, null()), else_=utc_now()),
-        version=tasks.c.version + 1,
-        updated_at=utc_now(),
-    )
-    .returning(*COLUMNS)
+    .values(changed_values({"completed": not_(tasks.c.completed)}))
+    .returning(*READ)
 )
 _DELETE = delete(tasks).where(_ONE).returning(tasks.c.id)
-_ALLOWED = among(tasks.c.version, bindparam("versions", type_=IdList()))
+# What was worked out of a locked row.
+WRITE = update(tasks).where(_ONE).values(bound(*CHANGING, prefix="new_"))
 
 
 def insert_values(user_id: str, task: TaskCreate) -> dict[str, Any]:
     """Return the columns of a new task of the user's."""
-    values = task.model_dump(exclude={"due_date", "recurring", "recurring_pattern"})
-    return (
-        {"user_id": user_id, **values}
-        | planning.due_columns(task.due_date, task.timezone)
-        | planning.series_columns(task.recurring_pattern, task.due_date)
-    )
+    values: dict[str, Any] = {"user_id": user_id}
+    values |= {name: getattr(task, name) for name in INSERTED if name in TaskCreate.model_fields}
+    values |= planning.due_columns(task.due_date, task.timezone)
+    values |= planning.series_columns(task.recurring_pattern, task.due_date)
+    return values
 
 
-async def get_task(session: AsyncSession, user_id: str, task_id: int) -> TaskPublic:
+def write_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of WRITE for a changed row of the user's."""
+    return {f"new_{name}": row[name] for name in CHANGING} | {"owner": user_id, "task_id": row["id"]}
+
+
+async def get_task(statements: Statements, user_id: str, task_id: int) -> Task:
     """Return the user's task, or raise TaskNotFound."""
-    row = (await session.execute(_GET, {"owner": user_id, "task_id": task_id})).one_or_none()
+    row = await statements.first(_GET, {"owner": user_id, "task_id": task_id})
     if row is None:
         raise TaskNotFound
-    return TaskPublic.model_validate(row)
+    return read(row)
 
 
-async def create_task(session: AsyncSession, user_id: str, task: TaskCreate) -> TaskPublic:
+async def create_task(statements: Statements, user_id: str, task: TaskCreate) -> Task:
     """Insert a task of the user's, or raise UnknownUser where the user has no row."""
-    return TaskPublic.model_validate((await session.execute(CREATE, insert_values(user_id, task))).one())
+    row = await statements.first(_CREATE, insert_values(user_id, task))
+    assert row is not None
+    return read(row)
 
 
 async def update_task(
-    session: AsyncSession, user_id: str, task_id: int, changes: TaskUpdate, versions: Versions = None
-) -> TaskPublic:
+    statements: Statements, user_id: str, task_id: int, changes: TaskUpdate, versions: Versions = None
+) -> Task:
     """Set what `changes` names and return the task; completing a recurring one makes the next.
 
     Raises:
@@ -116,133 +103,106 @@ async def update_task(
         VersionMismatch: it is at another version than `versions` allow.
         InvalidBody: the changes do not fit the task's due date or series.
     """
-    return await _change(session, user_id, task_id, changes.model_dump(), versions)
+    named = changes.model_dump()
+    if not named:
+        task = await get_task(statements, user_id, task_id)
+        if versions is not None and task.version not in versions:
+            raise VersionMismatch(public(task))
+        return task
+    if not named.keys() & PLANNED:
+        values = {f"new_{name}": value for name, value in named.items()}
+        statement = _update_statement(tuple(sorted(named)), versions is not None)
+        changed = await _write(statements, statement, user_id, task_id, versions, values)
+        if changed is not None:
+            return changed
+        if not named.get("completed"):
+            await _explain(statements, user_id, task_id)
+    return await _change_locked(statements, user_id, task_id, named, versions)
 
 
 async def set_completed(
-    session: AsyncSession, user_id: str, task_id: int, completed: bool | None, versions: Versions = None
-) -> TaskPublic:
+    statements: Statements, user_id: str, task_id: int, completed: bool | None, versions: Versions = None
+) -> Task:
     """Set the task's state, or turn it over when None. Raises as update_task does."""
     if completed is not None:
-        return await _change(session, user_id, task_id, {"completed": completed}, versions)
-    parameters = {"owner": user_id, "task_id": task_id}
-    toggled = await _write(session, _TOGGLE, parameters, versions)
+        return await update_task(statements, user_id, task_id, TaskUpdate(completed=completed), versions)
+    statement = _TOGGLE if versions is None else _at_versions(_TOGGLE)
+    toggled = await _write(statements, statement, user_id, task_id, versions)
     if toggled is not None:
         return toggled
-    return await _change_locked(session, user_id, task_id, {"completed": None}, versions)
+    return await _change_locked(statements, user_id, task_id, {"completed": None}, versions)
 
 
-async def delete_task(session: AsyncSession, user_id: str, task_id: int, versions: Versions = None) -> None:
+async def delete_task(statements: Statements, user_id: str, task_id: int, versions: Versions = None) -> None:
     """Delete the user's task. Raises TaskNotFound and VersionMismatch as update_task does."""
-    statement, parameters = _guarded(_DELETE, {"owner": user_id, "task_id": task_id}, versions)
-    if (await session.execute(statement, parameters)).one_or_none() is None:
-        await _explain(session, user_id, task_id)
-
-
-async def _change(
-    session: AsyncSession, user_id: str, task_id: int, changes: dict[str, Any], versions: Versions
-) -> TaskPublic:
-    """Change a task in one statement where that is enough."""
-    if not changes:
-        task = await get_task(session, user_id, task_id)
-        if versions is not None and task.version not in versions:
-            raise VersionMismatch(task)
-        return task
-    if not changes.keys() & set(_PLANNED):
-        parameters = {"owner": user_id, "task_id": task_id, **_prefixed(changes)}
-        changed = await _write(session, update_statement(tuple(sorted(changes))), parameters, versions)
-        if changed is not None:
-            return changed
-        if not changes.get("completed"):
-            await _explain(session, user_id, task_id)
-    return await _change_locked(session, user_id, task_id, changes, versions)
+    statement = _DELETE if versions is None else _at_versions(_DELETE)
+    key = _key(user_id, task_id, versions)
+    if await statements.first(statement, key) is None:
+        await _explain(statements, user_id, task_id)
 
 
 async def _change_locked(
-    session: AsyncSession, user_id: str, task_id: int, changes: dict[str, Any], versions: Versions
-) -> TaskPublic:
-    """Change a task whose series or due date has a say in it. A `completed` of None turns the state over."""
-    key = {"owner": user_id, "task_id": task_id}
-    async with transaction(session):
-        row = (await session.execute(_LOCK, key)).mappings().one_or_none()
-        if row is None:
+    statements: Statements, user_id: str, task_id: int, changes: Mapping[str, Any], versions: Versions
+) -> Task:
+    """Change a task whose series or due date has a say in it."""
+    async with statements.transaction() as transaction:
+        locked = await transaction.first(_LOCK, {"owner": user_id, "task_id": task_id})
+        if locked is None:
             raise TaskNotFound
-        task: dict[str, Any] = dict(row)
-        if versions is not None and task["version"] not in versions:
-            raise VersionMismatch(TaskPublic.model_validate(task))
-        columns = {name: value for name, value in changes.items() if name not in _PLANNED}
-        if changes.keys() & set(_PLANNED):
-            columns |= planning.merged(task, changes)
-        if "completed" in columns and columns["completed"] is None:
-            columns["completed"] = not task["completed"]
-        if columns.get("completed") and not task["completed"]:
-            columns |= await _succeed(session, {**task, **columns})
-        statement = update_statement(tuple(sorted(columns)), recurs=True)
-        written = (await session.execute(statement, key | _prefixed(columns))).one()
-    return TaskPublic.model_validate(written)
-
-
-async def _succeed(session: AsyncSession, task: Mapping[str, Any]) -> dict[str, Any]:
-    """Insert the next task of a series, once; return what the completed one is told of it."""
-    if task["recurring_pattern"] is None or task["next_task_id"] is not None:
-        return {}
-    values = planning.successor(task)
-    if values is None:
-        return {}
-    created = (await session.execute(CREATE, {**values, "completed": False})).one()
-    return {"next_task_id": created.id}
+        row = locked._asdict()
+        if versions is not None and row["version"] not in versions:
+            raise VersionMismatch(public(read_columns(row)))
+        columns, successor = change(row, changes, row["now"])
+        if successor is not None:
+            created = await transaction.first(_CREATE, successor)
+            assert created is not None
+            columns["next_task_id"] = created.id
+        if columns:
+            row |= columns
+            await transaction.execute(WRITE, write_values(user_id, row))
+    return read_columns(row)
 
 
 async def _write(
-    session: AsyncSession, statement: Update, parameters: dict[str, Any], versions: Versions
-) -> TaskPublic | None:
-    guarded, parameters = _guarded(statement, parameters, versions)
-    row = (await session.execute(guarded, parameters)).one_or_none()
-    return None if row is None else TaskPublic.model_validate(row)
+    statements: Statements,
+    statement: Update,
+    user_id: str,
+    task_id: int,
+    versions: Versions,
+    values: Mapping[str, Any] | None = None,
+) -> Task | None:
+    row = await statements.first(statement, _key(user_id, task_id, versions) | dict(values or {}))
+    return None if row is None else read(row)
 
 
-def _guarded(
-    statement: Any, parameters: dict[str, Any], versions: Versions
-) -> tuple[Executable, dict[str, Any]]:
-    if versions is None:
-        return statement, parameters
-    return _at_versions(statement), parameters | {"versions": list(versions)}
+def _key(user_id: str, task_id: int, versions: Versions) -> dict[str, Any]:
+    key: dict[str, Any] = {"owner": user_id, "task_id": task_id}
+    return key if versions is None else key | {"versions": list(versions)}
+
+
+async def _explain(statements: Statements, user_id: str, task_id: int) -> NoReturn:
+    """Say why a statement met no row: there is none, or it is at another version."""
+    raise VersionMismatch(public(await get_task(statements, user_id, task_id)))
+
+
+# Building a statement costs more than running it: each is built once.
+
+
+@lru_cache(maxsize=8)
+def _at_versions(statement: S) -> S:
+    return statement.where(_ALLOWED)
 
 
 @lru_cache(maxsize=256)
-def _at_versions(statement: Any) -> Executable:
-    guarded: Executable = statement.where(_ALLOWED)
-    return guarded
+def _update_statement(names: tuple[str, ...], guarded: bool) -> Update:
+    """Return the statement that sets these columns; its parameters have their names after `new_`.
 
-
-async def _explain(session: AsyncSession, user_id: str, task_id: int) -> None:
-    """Say why a statement met no row: there is none, or it is at another version."""
-    raise VersionMismatch(await get_task(session, user_id, task_id))
-
-
-def _prefixed(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"new_{name}": value for name, value in columns.items()}
-
-
-@lru_cache(maxsize=128)
-def update_statement(names: tuple[str, ...], *, recurs: bool = False) -> Update:
-    """Return the statement that sets these columns: built once each, since building costs more than running.
-
-    Its parameters are `owner`, `task_id` and the columns' names after `new_`. Time and version move only with
-    a real change, so a repeated request leaves the task as the first one did. Without `recurs` it passes over
-    a task that would have to be followed by another.
+    It passes over a task that would have to be followed by another.
     """
-    new: dict[str, ColumnElement[Any]] = {
-        name: bindparam(f"new_{name}", type_=tasks.c[name].type) for name in names
-    }
-    changed = or_(*(tasks.c[name].is_distinct_from(value) for name, value in new.items()))
+    new = bound(*names, prefix="new_")
     statement = update(tasks).where(_ONE)
-    values: dict[str, Any] = dict(new)
     if "completed" in new:
-        since = case((tasks.c.completed, tasks.c.completed_at), else_=utc_now())
-        values["completed_at"] = case((new["completed"], since), else_=null())
-        if not recurs:
-            statement = statement.where(or_(not_(new["completed"]), tasks.c.completed, not_(WILL_RECUR)))
-    values["updated_at"] = case((changed, utc_now()), else_=tasks.c.updated_at)
-    values["version"] = tasks.c.version + case((changed, literal(1)), else_=literal(0))
-    return statement.values(**values).returning(*COLUMNS)
+        statement = statement.where(or_(not_(new["completed"]), tasks.c.completed, not_(WILL_RECUR)))
+    if guarded:
+        statement = statement.where(_ALLOWED)
+    return statement.values(changed_values(new)).returning(*READ)

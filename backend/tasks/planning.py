@@ -6,21 +6,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from backend.errors import InvalidBody
+from backend.tasks.fields import INHERITED
 from backend.tasks.recurrence import next_occurrence
 
 Due = datetime | date | None
-
-# What a task hands on to the one that follows it.
-_INHERITED = (
-    "user_id",
-    "title",
-    "description",
-    "priority",
-    "tags",
-    "timezone",
-    "recurring_pattern",
-    "series_start",
-)
 
 
 def due_columns(due: Due, timezone: str) -> dict[str, Any]:
@@ -70,4 +59,5 @@ def successor(task: Mapping[str, Any]) -> dict[str, Any] | None:
     following = next_occurrence(task["recurring_pattern"], anchor, due, task["timezone"])
     if following is None:
         return None
-    return {name: task[name] for name in _INHERITED} | due_columns(following, task["timezone"])
+    inherited = {name: task[name] for name in INHERITED}
+    return inherited | due_columns(following, task["timezone"]) | {"completed": False}

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from backend.deps import CallerDep
+from backend.engine.statements import Statements
 from backend.errors import KeyReused
-from backend.tasks import crud
-from backend.tasks import lists as find
+from backend.tasks import crud, lists
 from backend.tasks.errors import TaskNotFound, VersionMismatch
 from backend.tasks.filters import LIST_PARAMETERS, RecurrenceQuery, TaskFilter, list_request
 from backend.tasks.recurrence import preview
@@ -23,10 +23,11 @@ from backend.tasks.schemas import (
     TaskStats,
     TaskUpdate,
 )
+from backend.tasks.wire import Task, to_json
 from backend.web.cursor import CursorCodec
 from backend.web.etags import allowed_versions, etag, is_unchanged
 from backend.web.handlers import documented
-from backend.web.idempotency import IdempotencyKey, Reply, once
+from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 from backend.web.openapi import header_parameter
 
 
@@ -67,8 +68,8 @@ async def list_tasks(
     cursors: CursorCodec = request.app.state.cursors
     this_list = (caller.id, *query.identity)
     after = cursors.decode(query.cursor, *this_list) if query.cursor is not None else None
-    page = await find.list_tasks(caller.session, caller.id, query, after)
-    response = Response(page.body, media_type="application/json")
+    page = await lists.list_tasks(caller.statements, caller.id, query, after)
+    response = Response(to_json(page.tasks), media_type="application/json")
     if page.end is not None:
         cursor = cursors.encode(page.end, *this_list)
         next_page = f"{parameters}&cursor={cursor}" if parameters else f"cursor={cursor}"
@@ -87,12 +88,12 @@ async def create_task(
 ) -> Response:
     """Create a task of the caller's. `Location` is its address."""
 
-    async def write() -> Reply:
-        created = await crud.create_task(caller.session, caller.id, task)
+    async def write(statements: Statements) -> Reply:
+        created = await crud.create_task(statements, caller.id, task)
         headers = {"Location": f"{quote(request.scope['path'])}/{created.id}", "ETag": etag(created)}
-        return Reply(201, created.model_dump_json(), headers)
+        return Reply(201, to_json(created).decode(), headers)
 
-    return await once(request, caller.session, caller.id, idempotency_key, write)
+    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
 
 @router.get(
@@ -108,7 +109,7 @@ async def get_task(
     request: Request,
 ) -> Response:
     """One task of the caller's."""
-    task = await crud.get_task(caller.session, caller.id, task_id)
+    task = await crud.get_task(caller.statements, caller.id, task_id)
     if is_unchanged(request.headers.get("if-none-match"), task):
         return Response(status_code=304, headers={"ETag": etag(task)})
     return _answer(task)
@@ -137,7 +138,7 @@ async def update_task(
 ) -> Response:
     """Change what the body names. What is absent stays as it is; `null` clears what can be empty."""
     versions = allowed_versions(request.headers.get("if-match"))
-    return _answer(await crud.update_task(caller.session, caller.id, task_id, changes, versions))
+    return _answer(await crud.update_task(caller.statements, caller.id, task_id, changes, versions))
 
 
 @router.patch(
@@ -159,7 +160,7 @@ async def complete_task(
     """
     completed = state.model_dump().get("completed") if state else None
     versions = allowed_versions(request.headers.get("if-match"))
-    return _answer(await crud.set_completed(caller.session, caller.id, task_id, completed, versions))
+    return _answer(await crud.set_completed(caller.statements, caller.id, task_id, completed, versions))
 
 
 @router.delete(
@@ -173,20 +174,20 @@ async def complete_task(
 async def delete_task(caller: CallerDep, task_id: TaskId, request: Request) -> None:
     """Delete a task of the caller's. Deleting it again is a 404."""
     await crud.delete_task(
-        caller.session, caller.id, task_id, allowed_versions(request.headers.get("if-match"))
+        caller.statements, caller.id, task_id, allowed_versions(request.headers.get("if-match"))
     )
 
 
 @router.get("/count", summary="Count tasks")
 async def count_tasks(caller: CallerDep, query: Annotated[TaskFilter, Query()]) -> TaskCount:
     """How many of the caller's tasks meet a filter."""
-    return TaskCount(count=await find.count_tasks(caller.session, caller.id, query))
+    return TaskCount(count=await lists.count_tasks(caller.statements, caller.id, query))
 
 
 @router.get("/stats", summary="Statistics")
 async def get_stats(caller: CallerDep) -> TaskStats:
     """How many tasks the caller has: in all, by state, by priority and by tag."""
-    return await find.get_stats(caller.session, caller.id)
+    return await lists.get_stats(caller.statements, caller.id)
 
 
 @router.get("/recurrence", summary="Preview a pattern")
@@ -197,5 +198,5 @@ async def preview_recurrence(
     return preview(query.pattern, query.due_date, query.timezone)
 
 
-def _answer(task: TaskPublic) -> Response:
-    return Response(task.model_dump_json(), headers={"ETag": etag(task)}, media_type="application/json")
+def _answer(task: Task) -> Response:
+    return Response(to_json(task), headers={"ETag": etag(task)}, media_type="application/json")

@@ -13,7 +13,6 @@ from pydantic import (
     Field,
     StrictBool,
     StringConstraints,
-    computed_field,
     model_validator,
 )
 
@@ -194,18 +193,8 @@ class TaskPublic(BaseModel):
     version: int = Field(description="Counts real changes; the ETag carries it")
     created_at: datetime
     updated_at: datetime
-    due_at: datetime | None = Field(exclude=True)
-    due_day: date | None = Field(exclude=True)
-
-    @computed_field
-    def due_date(self) -> datetime | date | None:
-        """A plain date stays the date it was, whatever the time zone."""
-        return self.due_day or self.due_at
-
-    @computed_field
-    def recurring(self) -> bool:
-        """Whether there is a pattern."""
-        return self.recurring_pattern is not None
+    due_date: datetime | date | None = Field(description="A plain date stays the date it was")
+    recurring: bool = Field(description="Whether there is a pattern")
 
 
 class TaskCount(BaseModel):

@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, NamedTuple
 
 from fastapi import Header, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.db import transaction
+from backend.engine.statements import Statements
 from backend.errors import KeyReused
 from backend.models import KEY_MAX
-from backend.web import kept_answers as crud
+from backend.web import kept_answers
 
 IdempotencyKey = Annotated[
     str | None,
@@ -32,12 +31,12 @@ class Reply(NamedTuple):
     headers: dict[str, str]
 
 
-async def once(
+async def answer_once(
     request: Request,
-    session: AsyncSession,
+    statements: Statements,
     user_id: str,
     key: str | None,
-    write: Callable[[], Awaitable[Reply]],
+    write: Callable[[Statements], Awaitable[Reply]],
 ) -> Response:
     """Answer with what `write` replies, or did reply to the first request with this key.
 
@@ -48,14 +47,16 @@ async def once(
         KeyReused: the key came with another request before.
     """
     if key is None:
-        return _response(await write())
+        return _response(await write(statements))
     fingerprint = await _fingerprint(request)
-    async with transaction(session):
-        if await crud.claim(session, user_id, key, fingerprint):
-            reply = await write()
-            await crud.store(session, user_id, key, reply.status, json.dumps(reply.headers), reply.body)
+    async with statements.transaction() as transaction:
+        if await kept_answers.claim(transaction, user_id, key, fingerprint):
+            reply = await write(transaction)
+            await kept_answers.store(
+                transaction, user_id, key, reply.status, json.dumps(reply.headers), reply.body
+            )
             return _response(reply)
-        first = await crud.get(session, user_id, key)
+        first = await kept_answers.get(transaction, user_id, key)
     if first.fingerprint != fingerprint:
         raise KeyReused
     headers = json.loads(first.headers) | {"Idempotency-Replayed": "true"}

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Insert, Row, and_, bindparam, delete, select, update
+from sqlalchemy import Insert, and_, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from backend.engine.prepared import Row
+from backend.engine.statements import Transaction
 from backend.models import idempotency_keys
 
 KEPT = timedelta(hours=24)
@@ -26,26 +27,30 @@ _STORE = (
 )
 
 
-async def claim(session: AsyncSession, user_id: str, key: str, fingerprint: str) -> bool:
+async def claim(transaction: Transaction, user_id: str, key: str, fingerprint: str) -> bool:
     """Take a key for this transaction; False when it was taken within KEPT.
 
     While another transaction holds the key this waits for its end.
     """
-    await session.execute(_FORGET, {"owner": user_id, "before": datetime.now(UTC) - KEPT})
-    statement = _claim_statement(session.get_bind().dialect.name)
+    await transaction.execute(_FORGET, {"owner": user_id, "before": datetime.now(UTC) - KEPT})
+    statement = _claim_statement(transaction.dialect)
     parameters = {"user_id": user_id, "key": key, "fingerprint": fingerprint}
-    return (await session.execute(statement, parameters)).one_or_none() is not None
+    return await transaction.first(statement, parameters) is not None
 
 
-async def get(session: AsyncSession, user_id: str, key: str) -> Row[Any, Any, Any, Any]:
-    """Return the fingerprint, status, headers and body that were stored under a key."""
-    return (await session.execute(_GET, {"owner": user_id, "asked_key": key})).one()
+async def get(transaction: Transaction, user_id: str, key: str) -> Row:
+    """Return the fingerprint, status, headers and body that were stored under a key that is taken."""
+    row = await transaction.first(_GET, {"owner": user_id, "asked_key": key})
+    assert row is not None
+    return row
 
 
-async def store(session: AsyncSession, user_id: str, key: str, status: int, headers: str, body: str) -> None:
+async def store(
+    transaction: Transaction, user_id: str, key: str, status: int, headers: str, body: str
+) -> None:
     """Keep the answer under its key."""
     answer = {"new_status": status, "new_headers": headers, "new_body": body}
-    await session.execute(_STORE, {"owner": user_id, "asked_key": key, **answer})
+    await transaction.execute(_STORE, {"owner": user_id, "asked_key": key, **answer})
 
 
 @lru_cache(maxsize=2)

@@ -16,9 +16,10 @@ class TextFormatter(logging.Formatter):
     """`time level logger message key=value… request_id`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(
-            [str(value) if key in _HEAD else f"{key}={value}" for key, value in _fields(record).items()]
-        )
+        fields = _fields(record)
+        exception = fields.pop("exception", "")
+        line = " ".join(str(value) if key in _HEAD else f"{key}={value}" for key, value in fields.items())
+        return f"{line.translate(_ESCAPED)}{exception}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -28,7 +29,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(_fields(record), default=str)
 
 
-_HEAD = ("time", "level", "logger", "message", "exception")
+_HEAD = ("time", "level", "logger", "message")
+# What would end a line, or move the cursor of whoever reads it: a driver's message has several lines.
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), 0x7F, 0x85, 0x2028, 0x2029)}
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

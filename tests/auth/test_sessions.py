@@ -57,7 +57,7 @@ def settings(database_url: str) -> Settings:
 async def run(app: FastAPI, statement: str, **values: Any) -> None:
     """Do what Better Auth does, past the service."""
     engine: AsyncEngine = app.state.database.engine
-    async with engine.execution_options(of_the_test=True).begin() as connection:
+    async with engine.execution_options(unobserved=True).begin() as connection:
         await connection.execute(text(statement), values)
 
 
@@ -421,16 +421,16 @@ async def test_the_table_may_be_elsewhere(serve: Serve, postgres_database: str) 
 async def test_get_user_id_answers_for_running_sessions(app: FastAPI, api: Client) -> None:
     """The user of a running session, and nobody for any other text, however it is meant."""
     await open_session(app, "expired1", lasts=timedelta(minutes=-1), session_id="s2")
-    async with app.state.database.session() as session:
-        assert await get_user_id(session, "session", TOKEN) == "alice"
-        for token in (
-            "expired1",
-            "",
-            TOKEN.lower(),
-            f"{TOKEN} ",
-            "' OR '1'='1",
-            "%",
-            "_" * 32,
-            TOKEN[:-1] + "%",
-        ):
-            assert await get_user_id(session, "session", token) is None
+    statements = app.state.database.statements
+    assert await get_user_id(statements, "session", TOKEN) == "alice"
+    for token in (
+        "expired1",
+        "",
+        TOKEN.lower(),
+        f"{TOKEN} ",
+        "' OR '1'='1",
+        "%",
+        "_" * 32,
+        TOKEN[:-1] + "%",
+    ):
+        assert await get_user_id(statements, "session", token) is None

@@ -92,7 +92,7 @@ async def fill(app: FastAPI, user_id: str, count: int) -> None:
     """Give a user many tasks."""
     engine: AsyncEngine = app.state.database.engine
     rows = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < :count) SELECT n FROM n"
-    async with engine.execution_options(of_the_test=True).begin() as connection:
+    async with engine.execution_options(unobserved=True).begin() as connection:
         await connection.execute(
             text(f"INSERT INTO tasks (user_id, title) SELECT :user_id, 't' || n FROM ({rows}) AS numbers"),
             {"user_id": user_id, "count": count},

@@ -9,15 +9,15 @@ from typing import Any, get_args
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.db import Database
+from backend.engine.statements import Statements
 from backend.models import tasks
-from backend.tasks import lists as find
+from backend.tasks import lists
 from backend.tasks.files import crud as transfer
 from backend.tasks.filters import LIST_MAX, Order, Sort, TaskFilter, TaskListQuery
 from backend.web.cursor import Position
-from tests.conftest import Databases, settings_for, watch
+from tests.conftest import Databases, settings_for
 
 TASKS = 1_000_000
 OWN = 10_000
@@ -80,8 +80,8 @@ async def _load(url: str) -> None:
 class Explainer:
     """Keeps what the service sends to its database, to ask PostgreSQL how it would run just that."""
 
-    def __init__(self, session: AsyncSession, connection: asyncpg.Connection) -> None:
-        self.session = session
+    def __init__(self, statements: Statements, connection: asyncpg.Connection) -> None:
+        self.statements = statements
         self.sent: list[tuple[str, tuple[Any, ...]]] = []
         self._connection = connection
 
@@ -106,11 +106,9 @@ async def explainer(million: str) -> AsyncIterator[Explainer]:
     # The plan that PostgreSQL keeps for a prepared statement once it has run a few times.
     await connection.execute("SET plan_cache_mode = force_generic_plan")
     try:
-        async with database.session() as session:
-            explainer = Explainer(session, connection)
-
-            watch(database, lambda sql, parameters: explainer.sent.append((sql, parameters)))
-            yield explainer
+        explainer = Explainer(database.statements, connection)
+        database.observe(lambda sql, parameters: explainer.sent.append((sql, parameters)))
+        yield explainer
     finally:
         await connection.close()
         await database.close()
@@ -187,8 +185,8 @@ async def test_each_sort_reads_ones_own_rows(explainer: Explainer, sort: Sort) -
         query = {"sort": sort, "order": order, "search": "task" if sort == "relevance" else None}
         page = TaskListQuery.model_validate(query | {"limit": PAGE})
         for number, after in (await _positions(explainer, query)).items():
-            found = await find.list_tasks(explainer.session, "caller", page, after)
-            assert len(json.loads(found.body)) == PAGE
+            found = await lists.list_tasks(explainer.statements, "caller", page, after)
+            assert len(found.tasks) == PAGE
             assert (found.end is None) is (number * PAGE == OWN)
             await explained(explainer, f"page {number} by {sort} {order}")
 
@@ -199,7 +197,7 @@ async def _positions(explainer: Explainer, query: dict[str, Any]) -> dict[int, P
     after, passed = None, 0
     for limit in (LIST_MAX,) * 9 + (LIST_MAX - PAGE,):
         asked = TaskListQuery.model_validate(query | {"limit": limit})
-        after = (await find.list_tasks(explainer.session, "caller", asked, after)).end
+        after = (await lists.list_tasks(explainer.statements, "caller", asked, after)).end
         assert after is not None
         passed += limit
         positions[passed // PAGE + 1] = after
@@ -212,11 +210,11 @@ async def test_the_newest_are_read_in_order(explainer: Explainer) -> None:
     indexes: Any = (({}, "tasks_newest_idx"), ({"status": "pending"}, "tasks_status_idx"))
     # One limit stands in the SQL, the other is a parameter.
     for (values, index), limit in itertools.product(indexes, (PAGE, PAGE - 1)):
-        assert (limit in find.USUAL_LIMITS) is (limit == PAGE)
+        assert (limit in lists.USUAL_LIMITS) is (limit == PAGE)
         query = TaskListQuery.model_validate(values | {"limit": limit})
-        for after in (None, (await find.list_tasks(explainer.session, "caller", query)).end):
+        for after in (None, (await lists.list_tasks(explainer.statements, "caller", query)).end):
             explainer.sent.clear()
-            await find.list_tasks(explainer.session, "caller", query, after)
+            await lists.list_tasks(explainer.statements, "caller", query, after)
             for plan in await explained(explainer, index):
                 steps = list(nodes(plan))
                 kinds = [step["Node Type"] for step in steps]
@@ -229,12 +227,12 @@ async def test_the_usual_list_is_planned_once(million: str) -> None:
     database = Database(settings_for(million, database_pool_size=1))
     try:
         for _ in range(10):
-            await find.list_tasks(database.session(), "user-5", TaskListQuery(limit=50))
+            await lists.list_tasks(database.statements, "user-5", TaskListQuery(limit=50))
         counters = text(
             "SELECT generic_plans, custom_plans FROM pg_prepared_statements "
-            "WHERE statement LIKE '%string_agg%' AND statement NOT LIKE '%pg_prepared%'"
+            "WHERE statement LIKE '%sort_key%' AND statement NOT LIKE '%pg_prepared%'"
         )
-        generic, custom = (await database.session().execute(counters)).one()
+        [(generic, custom)] = await database.statements.all(counters, {})
         assert (generic, custom) == (5, 5)
     finally:
         await database.close()
@@ -243,18 +241,18 @@ async def test_the_usual_list_is_planned_once(million: str) -> None:
 @pytest.mark.parametrize("name", FILTERS)
 async def test_each_filter_reads_ones_own_rows(explainer: Explainer, name: str) -> None:
     """Whatever is asked, listing and counting begin with the owner."""
-    found = await find.list_tasks(
-        explainer.session, "caller", TaskListQuery.model_validate(FILTERS[name] | {"limit": PAGE})
+    found = await lists.list_tasks(
+        explainer.statements, "caller", TaskListQuery.model_validate(FILTERS[name] | {"limit": PAGE})
     )
-    assert name == "all at once" or json.loads(found.body)
+    assert name == "all at once" or found.tasks
     await explained(explainer, name)
-    assert await find.count_tasks(explainer.session, "caller", TaskFilter.model_validate(FILTERS[name]))
+    assert await lists.count_tasks(explainer.statements, "caller", TaskFilter.model_validate(FILTERS[name]))
     await explained(explainer, f"{name}, counted")
 
 
 async def test_statistics_read_ones_own_rows(explainer: Explainer) -> None:
     """The numbers of one user cost what one user's tasks cost."""
-    stats = await find.get_stats(explainer.session, "caller")
+    stats = await lists.get_stats(explainer.statements, "caller")
     assert stats.total == OWN
     await explained(explainer, "stats")
 
@@ -262,6 +260,6 @@ async def test_statistics_read_ones_own_rows(explainer: Explainer) -> None:
 async def test_an_export_reads_an_index(explainer: Explainer) -> None:
     """A page of a file is found by an index too: the owner's or, read in order, that of the ids."""
     for after in (0, TASKS // 2):
-        assert len(await transfer.get_page(explainer.session, "caller", after)) == transfer.PAGE
+        assert len(await transfer.get_page(explainer.statements, "caller", after)) == transfer.PAGE
         for plan in await explainer.plans():
             assert not [step for step in nodes(plan) if step["Node Type"] == "Seq Scan"], json.dumps(plan)

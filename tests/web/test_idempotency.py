@@ -66,7 +66,7 @@ async def test_a_key_is_forgotten_after_a_day(alice: Client, app: FastAPI) -> No
     await alice.post("/api/tasks", json=BODY, headers=keyed("k"))
     for hours, expected in ((23, 1), (25, 2)):
         aged = (datetime.now(UTC) - timedelta(hours=hours)).replace(tzinfo=None)
-        engine = app.state.database.engine.execution_options(of_the_test=True)
+        engine = app.state.database.engine.execution_options(unobserved=True)
         async with engine.begin() as connection:
             moment = aged.isoformat(" ", "microseconds")
             zone = "" if engine.dialect.name == "sqlite" else "+00"

@@ -95,6 +95,14 @@ def test_no_text_can_forge_a_second_json_line(text: str) -> None:
     assert text in fields["exception"]
 
 
+@pytest.mark.parametrize("text", ["two\nlines", "a\r\nb", "\u2028\u0085\x0b\x0c", "\x1b[31m", "\0"])
+def test_a_text_line_is_one_line(text: str) -> None:
+    """A driver's message of several lines, and whatever else moves the cursor, is escaped."""
+    line = TextFormatter().format(record(text, fields={"reason": text}))
+    assert len(line.splitlines()) == 1
+    assert line.isprintable()
+
+
 def test_an_exception_is_logged_with_its_traceback() -> None:
     """Both formats show where it came from, in text beneath the line."""
     made = record(exc_info=caught("the reason"))

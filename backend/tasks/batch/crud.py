@@ -5,56 +5,48 @@ but never in a circle.
 """
 
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
-from typing import Any, NamedTuple, cast
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import CursorResult, bindparam, case, delete, insert, not_, null, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Delete, Select, bindparam, case, delete, insert, not_, or_, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
-from backend.db import transaction
+from backend.engine.prepared import Row
+from backend.engine.statements import Statements, Transaction
 from backend.errors import FieldError, InvalidBody
 from backend.models import ID_MAX, tasks, utc_now
-from backend.tasks import planning
 from backend.tasks.batch.schemas import (
     BatchResult,
+    CompleteOperation,
     CreateOperation,
     DeleteOperation,
     Operation,
     Refused,
     UpdateOperation,
 )
-from backend.tasks.crud import COLUMNS, INSERTED, OWNED, WILL_RECUR, insert_values
+from backend.tasks.conditions import asked, conditions
+from backend.tasks.crud import OWNED, WRITE, insert_values, write_values
 from backend.tasks.errors import BatchFailed, FilterRequired, TaskNotFound
+from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.filters import TaskFilter
-from backend.tasks.lists import asked, conditions
-from backend.tasks.schemas import TaskPublic
+from backend.tasks.rules import WILL_RECUR, change, changed_values
 from backend.tasks.sql import IdList, among
-
-_PLANNED = {"due_date", "timezone", "recurring", "recurring_pattern"}
-_KEPT = ("id", "user_id", "import_key", "created_at")
-_WRITTEN = [column.name for column in tasks.c if column.name not in _KEPT]
+from backend.tasks.wire import public, read_columns
 
 _NAMED = among(tasks.c.id, bindparam("ids", type_=IdList()))
 _LOCK = select(tasks, utc_now().label("now")).where(OWNED, _NAMED).order_by(tasks.c.id).with_for_update()
 # Each parameter stands in it once: SQLAlchemy miscounts others in an INSERT of many rows.
 _CREATE_MANY = (
     insert(tasks)
-    .values(
-        **{name: bindparam(name, type_=tasks.c[name].type) for name in INSERTED},
-        completed_at=case((bindparam("done", type_=tasks.c.completed.type), utc_now())),
-    )
-    .returning(*COLUMNS)
-)
-_WRITE = (
-    update(tasks)
-    .where(tasks.c.id == bindparam("task_id"), OWNED)
-    .values({name: bindparam(f"new_{name}", type_=tasks.c[name].type) for name in _WRITTEN})
+    .values(**bound(*INSERTED), completed_at=case((parameter("completed", "done"), utc_now())))
+    .returning(*READ)
 )
 _DELETE = delete(tasks).where(OWNED, _NAMED)
 
 
 async def run_batch(
-    session: AsyncSession, user_id: str, operations: Sequence[Operation | Refused], *, atomic: bool
+    statements: Statements, user_id: str, operations: Sequence[Operation | Refused], *, atomic: bool
 ) -> list[BatchResult]:
     """Do the operations in their order, and say of each what became of it.
 
@@ -68,44 +60,32 @@ async def run_batch(
         seen = [_refusal(operation) if isinstance(operation, Refused) else None for operation in operations]
         raise BatchFailed(_results(operations, seen, failed=True))
     ids = {operation.id for operation in operations if not isinstance(operation, CreateOperation | Refused)}
-    async with transaction(session):
-        plan = _Plan(user_id, await _lock(session, user_id, ids))
+    async with statements.transaction() as transaction:
+        plan = _Plan(user_id, await _lock(transaction, user_id, ids))
         outcomes = [plan.add(operation) for operation in operations]
         failed = atomic and any(outcome.status >= 400 for outcome in outcomes)
         if failed:
             raise BatchFailed(_results(operations, outcomes, failed=True))
-        created = await _write(session, user_id, plan)
+        created = await _write(transaction, user_id, plan)
     return _results(operations, [outcome.after(created) for outcome in outcomes])
 
 
-async def complete_all(session: AsyncSession, user_id: str, query: TaskFilter) -> int:
+async def complete_all(statements: Statements, user_id: str, query: TaskFilter) -> int:
     """Complete the user's pending tasks that meet a filter; return how many. Recurring ones are followed."""
     names, parameters = asked(query)
-    # A recurring task is met, counted and left as it is, for _Plan to complete.
-    completing = (
-        update(tasks)
-        .where(OWNED, tasks.c.id.in_(_chosen(names, len(query.words), parameters, pending=True)))
-        .values(
-            completed=not_(WILL_RECUR),
-            completed_at=case((WILL_RECUR, null()), else_=utc_now()),
-            version=tasks.c.version + case((WILL_RECUR, 0), else_=1),
-            updated_at=case((WILL_RECUR, tasks.c.updated_at), else_=utc_now()),
-        )
-        # Not whether it is WILL_RECUR: SQLite's RETURNING gets `IS NULL` wrong.
-        .returning(tasks.c.id, tasks.c.recurring_pattern, tasks.c.next_task_id)
-    )
-    async with transaction(session):
-        rows = (await session.execute(completing, {"owner": user_id})).all()
+    async with statements.transaction() as transaction:
+        statement = _complete_statement(names, len(query.words))
+        rows = await transaction.all(statement, parameters | {"owner": user_id})
         recurring = [row.id for row in rows if row.recurring_pattern is not None and row.next_task_id is None]
         if recurring:
-            plan = _Plan(user_id, await _lock(session, user_id, recurring))
+            plan = _Plan(user_id, await _lock(transaction, user_id, recurring))
             for row in plan.rows.values():
                 plan.change(row, {"completed": True})
-            await _write(session, user_id, plan)
+            await _write(transaction, user_id, plan)
     return len(rows)
 
 
-async def delete_all(session: AsyncSession, user_id: str, query: TaskFilter) -> int:
+async def delete_all(statements: Statements, user_id: str, query: TaskFilter) -> int:
     """Delete the user's tasks that meet a filter; return how many.
 
     Raises:
@@ -114,22 +94,33 @@ async def delete_all(session: AsyncSession, user_id: str, query: TaskFilter) -> 
     names, parameters = asked(query)
     if not names and not query.words:
         raise FilterRequired
-    chosen = _chosen(names, len(query.words), parameters)
-    statement = delete(tasks).where(OWNED, tasks.c.id.in_(chosen))
-    async with transaction(session):  # whose results know how many rows they touched
-        deleted = cast("CursorResult[Any]", await session.execute(statement, {"owner": user_id}))
-    return deleted.rowcount
+    async with statements.transaction() as transaction:
+        statement = _delete_statement(names, len(query.words))
+        return await transaction.execute(statement, parameters | {"owner": user_id})
 
 
-def _chosen(names: tuple[str, ...], words: int, parameters: dict[str, Any], *, pending: bool = False) -> Any:
-    """The ids of the tasks that meet a filter, locked. It brings its parameters with it.
+@lru_cache(maxsize=128)
+def _complete_statement(names: tuple[str, ...], words: int) -> ReturningUpdate[Any]:
+    """Completes the pending tasks that meet a filter. One that WILL_RECUR is met, and left to _Plan."""
+    chosen = _chosen(names, words).where(not_(tasks.c.completed))
+    return (
+        update(tasks)
+        .where(OWNED, tasks.c.id.in_(chosen))
+        .values(changed_values({"completed": or_(tasks.c.completed, not_(WILL_RECUR))}))
+        # Not whether it is WILL_RECUR: SQLite's RETURNING gets `IS NULL` wrong.
+        .returning(tasks.c.id, tasks.c.recurring_pattern, tasks.c.next_task_id)
+    )
 
-    In an UPDATE's own parameters they would be taken for columns to set.
-    """
+
+@lru_cache(maxsize=128)
+def _delete_statement(names: tuple[str, ...], words: int) -> Delete:
+    return delete(tasks).where(OWNED, tasks.c.id.in_(_chosen(names, words)))
+
+
+def _chosen(names: tuple[str, ...], words: int) -> Select[Any]:
+    """The ids of the tasks that meet a filter, locked."""
     chosen = select(tasks.c.id).where(conditions(names, words))
-    if pending:
-        chosen = chosen.where(not_(tasks.c.completed))
-    return chosen.order_by(tasks.c.id).with_for_update().correlate(None).params(**parameters)
+    return chosen.order_by(tasks.c.id).with_for_update().correlate(None)
 
 
 class _Outcome(NamedTuple):
@@ -140,10 +131,10 @@ class _Outcome(NamedTuple):
     new: int | None = None
     detail: str | list[FieldError] | None = None
 
-    def after(self, created: Sequence[Any]) -> "_Outcome":
+    def after(self, created: Sequence[Row]) -> "_Outcome":
         """With the ids that the database has given to new rows."""
         if self.new is not None:
-            return self._replace(task=dict(created[self.new]))
+            return self._replace(task=created[self.new]._asdict())
         return self if self.task is None else self._replace(task=_linked(self.task, created))
 
 
@@ -163,16 +154,14 @@ class _Plan:
             return _refusal(operation)
         try:
             if isinstance(operation, CreateOperation):
-                values = insert_values(self._user_id, operation)
-                del values["op"]
-                self.new.append(values)
+                self.new.append(insert_values(self._user_id, operation))
                 return _Outcome(201, new=len(self.new) - 1)
             return self._add(operation)
         except InvalidBody as error:
             _, *place = error.loc
             return _Outcome(422, detail=[FieldError(loc=list(place), msg=str(error), type=error.kind)])
 
-    def _add(self, operation: Any) -> _Outcome:
+    def _add(self, operation: UpdateOperation | CompleteOperation | DeleteOperation) -> _Outcome:
         row = self.rows.get(operation.id)
         if row is None:
             return _Outcome(404, detail=TaskNotFound.__doc__)
@@ -189,60 +178,40 @@ class _Plan:
         return _Outcome(200, task=dict(row))
 
     def change(self, row: dict[str, Any], changes: dict[str, Any]) -> None:
-        """Change a row as an update of that one task would. Time and version move only with a real change."""
-        columns = {name: value for name, value in changes.items() if name not in _PLANNED}
-        if changes.keys() & _PLANNED:
-            columns |= planning.merged(row, changes)
-        completes = columns.get("completed") and not row["completed"]
-        if completes:
-            columns |= self._succeed(row | columns)
-        if all(row[name] == value for name, value in columns.items()):
-            return
-        if columns.get("completed", row["completed"]) != row["completed"]:
-            columns["completed_at"] = row["now"] if completes else None
-        row |= columns | {"version": row["version"] + 1, "updated_at": row["now"]}
-        self.changed.add(row["id"])
-
-    def _succeed(self, row: dict[str, Any]) -> dict[str, Any]:
-        if row["recurring_pattern"] is None or row["next_task_id"] is not None:
-            return {}
-        values = planning.successor(row)
-        if values is None:
-            return {}
-        self.new.append({**values, "completed": False})
-        return {"next_task_id": -len(self.new)}  # until _linked knows the id
+        """Change a row as an update of that one task would."""
+        columns, successor = change(row, changes, row["now"])
+        if successor is not None:
+            self.new.append(successor)
+            columns["next_task_id"] = -len(self.new)  # until _linked knows the id
+        if columns:
+            row |= columns
+            self.changed.add(row["id"])
 
 
-def _linked(row: dict[str, Any], created: Sequence[Any]) -> dict[str, Any]:
+def _linked(row: dict[str, Any], created: Sequence[Row]) -> dict[str, Any]:
     """A row with the true id of its successor, which _Plan could only number."""
     link = row["next_task_id"]
-    return row if link is None or link > 0 else row | {"next_task_id": created[-link - 1]["id"]}
+    return row if link is None or link > 0 else row | {"next_task_id": created[-link - 1].id}
 
 
-async def _lock(session: AsyncSession, user_id: str, ids: Iterable[int]) -> list[dict[str, Any]]:
+async def _lock(transaction: Transaction, user_id: str, ids: Iterable[int]) -> list[dict[str, Any]]:
     possible = [task_id for task_id in ids if 0 < task_id <= ID_MAX]
     if not possible:
         return []
-    rows = (await session.execute(_LOCK, {"owner": user_id, "ids": possible})).mappings()
-    return [dict(row) for row in rows]
+    return [row._asdict() for row in await transaction.all(_LOCK, {"owner": user_id, "ids": possible})]
 
 
-async def _write(session: AsyncSession, user_id: str, plan: _Plan) -> Sequence[Any]:
+async def _write(transaction: Transaction, user_id: str, plan: _Plan) -> Sequence[Row]:
     """Write what was planned; return the new rows in their order."""
-    created: Sequence[Any] = []
+    created: Sequence[Row] = []
     if plan.new:
-        new = [row | {"done": row["completed"]} for row in plan.new]
-        rows = (await session.execute(_CREATE_MANY, new)).mappings()
-        created = sorted(rows, key=itemgetter("id"))  # RETURNING has an order of its own, ids have the rows'
+        rows = await transaction.all_of(_CREATE_MANY, [row | {"done": row["completed"]} for row in plan.new])
+        created = sorted(rows, key=attrgetter("id"))  # RETURNING has an order of its own, ids have the rows'
     changed = [_linked(plan.rows[task_id], created) for task_id in sorted(plan.changed & plan.rows.keys())]
     if changed:
-        key = {"owner": user_id}
-        new = [
-            {f"new_{name}": row[name] for name in _WRITTEN} | {"task_id": row["id"]} | key for row in changed
-        ]
-        await session.execute(_WRITE, new)
+        await transaction.all_of(WRITE, [write_values(user_id, row) for row in changed])
     if plan.deleted:
-        await session.execute(_DELETE, {"owner": user_id, "ids": plan.deleted})
+        await transaction.execute(_DELETE, {"owner": user_id, "ids": plan.deleted})
     return created
 
 
@@ -262,7 +231,7 @@ def _results(
         if isinstance(detail, list):
             here = ["body", "operations", index]
             detail = [problem.model_copy(update={"loc": [*here, *problem.loc]}) for problem in detail]
-        task = None if outcome.task is None else TaskPublic.model_validate(outcome.task)
+        task = None if outcome.task is None else public(read_columns(outcome.task))
         result = {
             "index": index,
             "op": operation.op,

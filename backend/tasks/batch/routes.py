@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.deps import CallerDep
+from backend.engine.statements import Statements
 from backend.errors import KeyReused
 from backend.tasks.batch import crud
 from backend.tasks.batch.schemas import Batch, BatchReply, CompletedCount, DeletedCount, TaskSelection
 from backend.tasks.errors import BatchFailed, FilterRequired
 from backend.web.handlers import documented
-from backend.web.idempotency import IdempotencyKey, Reply, once
+from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 
 router = APIRouter(tags=["tasks"])
 
@@ -39,11 +40,11 @@ async def run_batch(
     `version` included. Another user's task is a 404 among the results, as a missing one is.
     """
 
-    async def write() -> Reply:
-        results = await crud.run_batch(caller.session, caller.id, batch.operations, atomic=atomic)
+    async def write(statements: Statements) -> Reply:
+        results = await crud.run_batch(statements, caller.id, batch.operations, atomic=atomic)
         return Reply(200, BatchReply(results=results).model_dump_json(), {})
 
-    return await once(request, caller.session, caller.id, idempotency_key, write)
+    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
 
 @router.post(
@@ -64,14 +65,14 @@ async def complete_all(
     with what may be repeated. An unknown parameter is a 422, not ignored.
     """
 
-    async def write() -> Reply:
-        count = CompletedCount(completed=await crud.complete_all(caller.session, caller.id, query))
+    async def write(statements: Statements) -> Reply:
+        count = CompletedCount(completed=await crud.complete_all(statements, caller.id, query))
         return Reply(200, count.model_dump_json(), {})
 
-    return await once(request, caller.session, caller.id, idempotency_key, write)
+    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
 
 @router.delete("", summary="Delete many tasks", responses=documented(FilterRequired))
 async def delete_all(caller: CallerDep, query: Selection) -> DeletedCount:
     """Delete the caller's tasks that meet a filter. No condition is a 422, and so is an unknown one."""
-    return DeletedCount(deleted=await crud.delete_all(caller.session, caller.id, query))
+    return DeletedCount(deleted=await crud.delete_all(caller.statements, caller.id, query))

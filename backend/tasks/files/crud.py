@@ -8,18 +8,19 @@ from typing import Any
 
 from sqlalchemy import Insert, bindparam, case, func, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.db import transaction
+from backend.engine.statements import Statements, Transaction
 from backend.models import ID_MAX, TextList, tasks, utc_now
-from backend.tasks.crud import COLUMNS, OWNED, insert_values
-from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult
+from backend.tasks.crud import OWNED, insert_values
+from backend.tasks.fields import INSERTED, READ, bound, parameter
+from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult, exported
 from backend.tasks.sql import IdList, among
+from backend.tasks.wire import read
 
 PAGE = 500
 
 _PAGE = (
-    select(*COLUMNS, tasks.c.series_start)
+    select(*READ, tasks.c.series_start)
     .where(OWNED, tasks.c.id > bindparam("after", type_=tasks.c.id.type))
     .order_by(tasks.c.id)
     .limit(PAGE)
@@ -33,13 +34,13 @@ _KNOWN = select(tasks).where(
 )
 
 
-async def get_page(session: AsyncSession, user_id: str, after: int) -> list[ExportedTask]:
+async def get_page(statements: Statements, user_id: str, after: int) -> list[ExportedTask]:
     """Return up to PAGE of the user's tasks, in the order of their ids, from the one after `after` on."""
-    rows = await session.execute(_PAGE, {"owner": user_id, "after": after})
-    return [ExportedTask.model_validate(row) for row in rows]
+    rows = await statements.all(_PAGE, {"owner": user_id, "after": after})
+    return [exported(read(row), row.series_start) for row in rows]
 
 
-async def import_tasks(session: AsyncSession, user_id: str, lines: Sequence[Line]) -> list[LineResult]:
+async def import_tasks(statements: Statements, user_id: str, lines: Sequence[Line]) -> list[LineResult]:
     """Create what the lines say and the user has not got; say of each line what became of it.
 
     A line whose id is still a task of the user's with the same content is that task, and so is one that was
@@ -54,20 +55,20 @@ async def import_tasks(session: AsyncSession, user_id: str, lines: Sequence[Line
     good = [(line.number, line.task) for line in lines if line.task is not None]
     keys = dict(zip((number for number, _ in good), _keys([task for _, task in good]), strict=True))
     if good:
-        async with transaction(session):
-            await _import(session, user_id, good, keys, results)
+        async with statements.transaction() as transaction:
+            await _import(transaction, user_id, good, keys, results)
     return list(results.values())
 
 
 async def _import(
-    session: AsyncSession,
+    transaction: Transaction,
     user_id: str,
     good: Sequence[tuple[int, ImportedTask]],
     keys: dict[int, str],
     results: dict[int, LineResult],
 ) -> None:
     ids = [task.id for _, task in good if task.id is not None]
-    by_id, by_key = await _known(session, user_id, ids, list(keys.values()))
+    by_id, by_key = await _known(transaction, user_id, ids, list(keys.values()))
     new: dict[str, dict[str, Any]] = {}
     for number, task in good:
         values = _columns(user_id, task)
@@ -78,11 +79,11 @@ async def _import(
             new.setdefault(keys[number], values | {"import_key": keys[number]})
     created: dict[str, int] = {}
     if new:
-        statement = _insert_statement(session.get_bind().dialect.name)
-        rows = await session.execute(statement, [_parameters(values) for values in new.values()])
+        statement = _insert_statement(transaction.dialect)
+        rows = await transaction.all_of(statement, [_parameters(values) for values in new.values()])
         created = {row.import_key: row.id for row in rows}
     if len(created) < len(new):  # another request has imported them since
-        _, by_key_now = await _known(session, user_id, [], [key for key in new if key not in created])
+        _, by_key_now = await _known(transaction, user_id, [], [key for key in new if key not in created])
         by_key |= by_key_now
     for number, _ in good:
         if results[number].status == "invalid":
@@ -95,13 +96,13 @@ async def _import(
 
 
 async def _known(
-    session: AsyncSession, user_id: str, ids: Sequence[int], keys: Sequence[str]
+    transaction: Transaction, user_id: str, ids: Sequence[int], keys: Sequence[str]
 ) -> tuple[dict[int | None, Any], dict[str, int | None]]:
     """The user's rows with these ids, and the ids of those with these keys."""
     possible = [task_id for task_id in ids if 0 < task_id <= ID_MAX]
     parameters = {"owner": user_id, "ids": possible, "import_keys": list(keys)}
-    rows = (await session.execute(_KNOWN, parameters)).mappings().all()
-    return {row["id"]: row for row in rows}, {row["import_key"]: row["id"] for row in rows}
+    rows = await transaction.all(_KNOWN, parameters)
+    return {row.id: row._asdict() for row in rows}, {row.import_key: row.id for row in rows}
 
 
 def _keys(imported: Sequence[ImportedTask]) -> list[str]:
@@ -119,8 +120,7 @@ def _keys(imported: Sequence[ImportedTask]) -> list[str]:
 
 
 def _columns(user_id: str, task: ImportedTask) -> dict[str, Any]:
-    values = insert_values(user_id, task)
-    del values["id"]
+    values = insert_values(user_id, task) | {"completed_at": task.completed_at, "created_at": task.created_at}
     if task.series_start is not None:
         values["series_start"] = task.series_start.isoformat()
     return values
@@ -144,15 +144,11 @@ def _is_same(row: Any, values: dict[str, Any], task: ImportedTask) -> bool:
 @lru_cache(maxsize=2)
 def _insert_statement(dialect: str) -> Insert:
     insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    given = (
-        *("user_id", "title", "description", "completed", "priority", "tags", "due_at", "due_day"),
-        *("timezone", "recurring_pattern", "series_start", "import_key"),
-    )
-    done = bindparam("done", type_=tasks.c.completed.type)
     # Each parameter stands here once: SQLAlchemy miscounts others in an INSERT of many rows.
-    completed_at = bindparam("done_at", type_=tasks.c.completed_at.type)
-    created_at = bindparam("made_at", type_=tasks.c.created_at.type)
-    values: dict[str, Any] = {name: bindparam(name, type_=tasks.c[name].type) for name in given}
+    done = parameter("completed", "done")
+    completed_at = parameter("completed_at", "done_at")
+    created_at = parameter("created_at", "made_at")
+    values: dict[str, Any] = bound(*INSERTED, "import_key")
     values |= {
         "completed_at": case((done, func.coalesce(completed_at, utc_now()))),
         "created_at": func.coalesce(created_at, utc_now()),

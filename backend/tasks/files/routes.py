@@ -8,12 +8,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from backend.deps import Caller, CallerDep
+from backend.engine.statements import Statements
 from backend.errors import KeyReused, Problem
 from backend.tasks.errors import InvalidFile
 from backend.tasks.files import crud
 from backend.tasks.files.schemas import MEDIA_TYPES, ExportedTask, Format, ImportReply, header, read, write
 from backend.web.handlers import documented
-from backend.web.idempotency import IdempotencyKey, Reply, once
+from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 
 router = APIRouter(tags=["tasks"])
 
@@ -55,10 +56,10 @@ async def export_tasks(
 
 
 async def _pages(caller: Caller) -> AsyncIterator[list[ExportedTask]]:
-    """Between its pages the session holds no connection: a reader may take an hour."""
+    """Between its pages no connection is held: a reader may take an hour."""
     after = 0
     while True:
-        page = await crud.get_page(caller.session, caller.id, after)
+        page = await crud.get_page(caller.statements, caller.id, after)
         yield page
         if len(page) < crud.PAGE:
             return
@@ -91,8 +92,8 @@ async def import_tasks(
     kind = _kind(content_type)
     lines = await run_in_threadpool(read, content, kind)
 
-    async def write_all() -> Reply:
-        results = await crud.import_tasks(caller.session, caller.id, lines)
+    async def write_all(statements: Statements) -> Reply:
+        results = await crud.import_tasks(statements, caller.id, lines)
         statuses = [result.status for result in results]
         reply = ImportReply(
             created=statuses.count("created"),
@@ -102,7 +103,7 @@ async def import_tasks(
         )
         return Reply(200, reply.model_dump_json(), {})
 
-    return await once(request, caller.session, caller.id, idempotency_key, write_all)
+    return await answer_once(request, caller.statements, caller.id, idempotency_key, write_all)
 
 
 def _kind(content_type: str) -> Format:

@@ -15,27 +15,12 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from backend.tasks.errors import InvalidFile
 from backend.tasks.schemas import DueDate, TaskCreate, TaskPublic
+from backend.tasks.wire import Task, as_dict
 
 Format = Literal["ndjson", "csv"]
 MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 LINES_MAX = 10_000
 
-FIELDS = (
-    "id",
-    "title",
-    "description",
-    "completed",
-    "completed_at",
-    "priority",
-    "tags",
-    "due_date",
-    "timezone",
-    "recurring_pattern",
-    "series_start",
-    "next_task_id",
-    "created_at",
-    "updated_at",
-)
 _TEXTS = ("title", "description")
 _BOM = b"\xef\xbb\xbf"
 # A spreadsheet would compute a cell that begins like a formula. An apostrophe before it says that it is text;
@@ -58,6 +43,15 @@ class ExportedTask(TaskPublic):
     """A task in a file. `series_start` is the due date that its series is counted from."""
 
     series_start: str | None
+
+
+# What a file tells of a task: all that its owner reads, but for what each import makes anew.
+FIELDS = tuple(name for name in ExportedTask.model_fields if name not in ("user_id", "version", "recurring"))
+
+
+def exported(task: Task, series_start: str | None) -> ExportedTask:
+    """Return a task as it stands in a file."""
+    return ExportedTask.model_validate({**as_dict(task), "series_start": series_start})
 
 
 class ImportedTask(TaskCreate):

@@ -1,0 +1,114 @@
+"""From a filter to what a statement's rows must meet."""
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, not_, or_
+
+from backend.models import PRIORITIES, TextList, tasks, utc_now
+from backend.tasks.crud import OWNED
+from backend.tasks.fields import parameter
+from backend.tasks.filters import TaskFilter
+from backend.tasks.sql import IdList, among, contains_all, contains_any
+
+IS_OVERDUE = and_(not_(tasks.c.completed), tasks.c.due_at.is_not(None), tasks.c.due_at < utc_now())
+_TAGS = bindparam("tags", type_=TextList())
+
+
+def _at(name: str) -> ColumnElement[Any]:
+    return bindparam(name, type_=tasks.c.due_at.type)
+
+
+def _day(name: str) -> ColumnElement[Any]:
+    return bindparam(name, type_=tasks.c.due_day.type)
+
+
+# What a filter can ask, by name. A day is compared with days as such; an instant due on no whole day, by UTC.
+_CONDITIONS: dict[str, ColumnElement[bool]] = {
+    "priority": among(tasks.c.priority, bindparam("priority", type_=IdList())),
+    "tags_all": contains_all(tasks.c.tags, _TAGS),
+    "tags_any": contains_any(tasks.c.tags, _TAGS),
+    "due_before": tasks.c.due_at < _at("due_before"),
+    "due_before_day": or_(
+        tasks.c.due_day < _day("due_before_day"),
+        and_(tasks.c.due_day.is_(None), tasks.c.due_at < _at("due_before")),
+    ),
+    "due_after": tasks.c.due_at > _at("due_after"),
+    "due_after_day": or_(
+        tasks.c.due_day > _day("due_after_day"),
+        and_(tasks.c.due_day.is_(None), tasks.c.due_at > _at("due_after")),
+    ),
+    "overdue": IS_OVERDUE,
+    "not_overdue": not_(IS_OVERDUE),
+    "due": tasks.c.due_at.is_not(None),
+    "not_due": tasks.c.due_at.is_(None),
+    "created_after": tasks.c.created_at > _at("created_after"),
+    "updated_after": tasks.c.updated_at > _at("updated_after"),
+}
+
+
+# The filters that are called like a column, and ask for its value.
+_PLAIN = tuple(
+    name for name in TaskFilter.model_fields if name in tasks.c and name not in ("priority", "tags")
+)
+
+
+def _equals(name: str) -> ColumnElement[bool]:
+    return tasks.c[name] == parameter(name, name)
+
+
+def conditions(names: tuple[str, ...], words: int) -> ColumnElement[bool]:
+    """Return what rows must meet: the owner, the named conditions and a number of words."""
+    return and_(
+        OWNED,
+        *(_CONDITIONS[name] if name in _CONDITIONS else _equals(name) for name in names),
+        *(or_(has(tasks.c.title, number), has(tasks.c.description, number)) for number in range(words)),
+    )
+
+
+def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the names of a filter's conditions, and their parameters."""
+    names: list[str] = []
+    parameters: dict[str, Any] = {f"word_{n}": f"%{_escape(word)}%" for n, word in enumerate(query.words)}
+    for name in _PLAIN:
+        value = query.done if name == "completed" else getattr(query, name)
+        if value is not None:
+            names.append(name)
+            parameters[name] = value
+    if query.priority:
+        names.append("priority")
+        parameters["priority"] = sorted({PRIORITIES.index(name) + 1 for name in query.priority})
+    if query.tag:
+        names.append(f"tags_{query.tag_match}")
+        parameters["tags"] = list(dict.fromkeys(query.tag))
+    if query.overdue is not None:
+        names.append("overdue" if query.overdue else "not_overdue")
+    if query.has_due_date is not None:
+        names.append("due" if query.has_due_date else "not_due")
+    for name in ("due_before", "due_after", "created_after", "updated_after"):
+        moment: datetime | date | None = getattr(query, name)
+        if moment is not None:
+            condition, values = _since_or_until(name, moment)
+            names.append(condition)
+            parameters |= values
+    return tuple(names), parameters
+
+
+def _since_or_until(name: str, moment: datetime | date) -> tuple[str, dict[str, Any]]:
+    """The condition that a moment of a filter makes, and its parameters."""
+    if isinstance(moment, datetime):
+        return name, {name: moment}
+    # Before a day is before its first moment, after it after its last.
+    edge = datetime.combine(moment, time.max if name.endswith("after") else time.min, UTC)
+    if name.startswith("due"):
+        return f"{name}_day", {name: edge, f"{name}_day": moment}
+    return name, {name: edge}
+
+
+def _escape(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def has(column: ColumnElement[Any], number: int) -> ColumnElement[bool]:
+    """Whether a column has the word of that number, in any case."""
+    return column.ilike(bindparam(f"word_{number}"), escape="\\")

@@ -1,0 +1,44 @@
+"""What each column of a task is for. Whoever needs some of the columns takes them from here.
+
+A column that is added to models.Task is written by clients, read by them, exported, imported and handed on to
+the next task of a series, unless this file says otherwise.
+"""
+
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, bindparam
+
+from backend.models import tasks
+from backend.tasks.schemas import TaskPublic
+
+# The service's own affairs: no client writes them.
+KEPT = frozenset({"id", "user_id", "created_at", "import_key"})  # from a task's beginning to its end
+KEEPING = frozenset({"completed_at", "next_task_id", "version", "updated_at"})  # what a change does besides
+
+# What a task has for itself: its successor in a series gets its own.
+OWN = frozenset({"completed", "due_at", "due_day"})
+
+# A due date and a series lie in several columns, which planning.py makes of these fields.
+PLANNED = frozenset({"due_date", "timezone", "recurring", "recurring_pattern"})
+
+_NAMES = tuple(column.name for column in tasks.c)
+
+# What a new task is made of, in the order of the table.
+INSERTED = tuple(name for name in _NAMES if name == "user_id" or name not in KEPT | KEEPING)
+# What may be different after a change.
+CHANGING = tuple(name for name in _NAMES if name not in KEPT)
+# What a task hands on to the one that follows it.
+INHERITED = tuple(name for name in INSERTED if name not in OWN)
+
+# What a client's answer is made of: its fields in their order, and at the end what `due_date` comes from.
+READ = tuple(tasks.c[name] for name in (*TaskPublic.model_fields, "due_at", "due_day") if name in tasks.c)
+
+
+def bound(*names: str, prefix: str = "") -> dict[str, ColumnElement[Any]]:
+    """Columns by name, each with a parameter of its type, for the `.values()` of a statement."""
+    return {name: parameter(name, prefix + name) for name in names}
+
+
+def parameter(column: str, name: str) -> BindParameter[Any]:
+    """A parameter that takes what a column holds."""
+    return bindparam(name, type_=tasks.c[column].type)
