@@ -1,9 +1,11 @@
 """Routes as the application's own. FastAPI's include_router() looks for a request's route twice."""
 
 import inspect
+from collections.abc import Iterable, Iterator
+from copy import copy
 
 from fastapi import APIRouter, FastAPI, params
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, request_response, wrap_app_with_body_limit
 
 from backend.web.handlers import Responses
 
@@ -11,10 +13,15 @@ from backend.web.handlers import Responses
 _SAID = tuple(inspect.signature(APIRoute).parameters)
 
 
-def add_routes(
-    app: FastAPI, router: APIRouter, prefix: str, responses: Responses, *dependencies: params.Depends
-) -> None:
-    """Add the routes of `router` under `prefix`, with whatever each of them says of itself.
+def operation_id(route: APIRoute) -> str:
+    """The endpoint's name; generated clients call their functions so."""
+    return f"{route.name}_of_user" if "{user_id}" in route.path_format else route.name
+
+
+def routes_under(
+    prefix: str, router: APIRouter, responses: Responses, *dependencies: params.Depends
+) -> Iterator[APIRoute]:
+    """Make the routes of `router` under `prefix`, with whatever each of them says of itself.
 
     `responses` and `dependencies` are those of all of them: a route's own have the last word, or come after.
     """
@@ -25,7 +32,15 @@ def add_routes(
             "path": prefix + route.path,
             "responses": responses | route.responses,
             "dependencies": [*dependencies, *route.dependencies],
-            "dependency_overrides_provider": app,
-            "generate_unique_id_function": app.router.generate_unique_id_function,
+            "generate_unique_id_function": operation_id,
         }
-        app.router.routes.append(type(route)(**said))
+        yield type(route)(**said)
+
+
+def add_routes(app: FastAPI, routes: Iterable[APIRoute]) -> None:
+    """Give an application routes that are made already: its own copies, which heed its dependency_overrides."""
+    for made in routes:
+        route = copy(made)  # what is dear to build, the models, stays shared
+        route.dependency_overrides_provider = app
+        route.app = wrap_app_with_body_limit(request_response(route.get_route_handler()), route.max_body_size)
+        app.router.routes.append(route)

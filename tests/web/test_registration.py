@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 
-from backend.web.registration import add_routes
+from backend.web.registration import add_routes, routes_under
 
 
 async def refuse() -> None:
@@ -27,7 +27,7 @@ def registered(**said: Any) -> FastAPI:
 
     app = FastAPI()
     for prefix in ("/api", "/api/{user_id}"):
-        add_routes(app, router, prefix, {418: {"description": "of all"}})
+        add_routes(app, routes_under(prefix, router, {418: {"description": "of all"}}))
     return app
 
 
@@ -95,8 +95,5 @@ def test_nothing_that_a_route_is_told_is_dropped(name: str) -> None:
     router = APIRouter()
     said: dict[str, Any] = {"methods": ["GET"], name: TOLD[name]}
     router.routes.append(APIRoute("/thing", refuse, **said))
-    app = FastAPI()
-    before = len(app.router.routes)
-    add_routes(app, router, "/api", {})
-    [route] = app.router.routes[before:]
+    [route] = routes_under("/api", router, {})
     assert getattr(route, name) == getattr(router.routes[0], name) == TOLD[name]
