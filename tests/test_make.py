@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from jose import jwt
 
+from tests.scratch import scratch
+
 CHECKOUT = Path(__file__).parent.parent
 
 # What the README asks for, and what every system has.
@@ -22,17 +24,17 @@ OURS = re.compile("MAKE.*|MFLAGS|UV|VIRTUAL_ENV|COVERAGE_.*")
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Path]:
+def checkout() -> Iterator[Path]:
     """A copy of what is in the repository, or would be after the next commit."""
-    copy = tmp_path / "checkout"
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (CHECKOUT / name).is_file():  # not deleted since
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(CHECKOUT / name, copy / name)
-    yield copy
-    shutil.rmtree(copy)  # with all that was installed into it, 300 MB
+    with scratch() as folder:  # 300 MB, once all is installed into it
+        copy = folder / "checkout"
+        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+        listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, listed.split("\0")):
+            if (CHECKOUT / name).is_file():  # not deleted since
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(CHECKOUT / name, copy / name)
+        yield copy
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Fixtures: a durable PostgreSQL, an empty database a test, a proxy before it, and the service behind."""
 
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from tests.chaos.load import Load
 from tests.chaos.proxy import Proxy
 from tests.conftest import Databases
 from tests.postgres import Postgres, free_port
+from tests.scratch import scratch
 from tests.server import Server, sign_up
 
 # Every commit is on its way to the disk before it is acknowledged. No fsync: here PostgreSQL crashes, but the
@@ -46,11 +46,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A server of these tests' own, for them to stop and start."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = Postgres(Path(folder) / "data", settings=DURABLE)
+    with scratch() as folder:
+        server = Postgres(folder / "data", settings=DURABLE)
         server.start()
         yield server
-        server.stop("immediate")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import tempfile
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -16,6 +15,7 @@ import pytest
 from tests.chaos.conftest import USERS, Report, Service
 from tests.chaos.load import Ledger
 from tests.postgres import SYSTEM_USER, Postgres, free_port
+from tests.scratch import scratch
 from tests.server import sign_up
 
 pytestmark = pytest.mark.chaos
@@ -44,8 +44,8 @@ async def pooled(postgres: Postgres, database: str) -> AsyncIterator[str]:
         pytest.skip(message)
     port = free_port()
     url = urlsplit(database)._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "pgbouncer.ini"
+    with scratch() as folder:
+        config = folder / "pgbouncer.ini"
         config.write_text(CONFIG.format(server=postgres.port, port=port))
         user = []
         if os.geteuid() == 0:  # it will not run as root
