@@ -3,6 +3,8 @@ UV_VERSION := 0.13.9
 # The uv on PATH, or else a pinned one in the checkout.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --quiet
+# A worker for each core; one that has nothing left to do takes over half of what another has.
+PARALLEL := --numprocesses=logical --dist=worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run token test migrate migration db db-stop chaos bench profile check format setup
@@ -17,7 +19,7 @@ token: setup .env ## Print a bearer token for a local user (USER_ID=, EMAIL=)
 	@$(RUN) python -m backend token
 
 test: setup ## Run every test (TEST_DATABASE_URL= for a PostgreSQL of your own)
-	@$(RUN) pytest
+	@$(RUN) pytest $(PARALLEL)
 
 migrate: setup .env ## Bring the database's schema to this version's
 	@$(RUN) python -m backend migrate
@@ -45,7 +47,7 @@ check: setup ## What CI runs: formatting, lint, types, tests with coverage
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@$(RUN) coverage erase
-	@$(RUN) coverage run -m pytest
+	@$(RUN) coverage run -m pytest $(PARALLEL)
 	@$(RUN) coverage combine --quiet
 	@$(RUN) coverage report
 
