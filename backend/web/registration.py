@@ -5,7 +5,11 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 
 from fastapi import APIRouter, FastAPI, params
-from fastapi.routing import APIRoute, request_response, wrap_app_with_body_limit
+from fastapi.routing import (
+    APIRoute,
+    request_response,
+    wrap_app_with_body_limit,  # type: ignore[attr-defined] # as APIRoute itself does it; not re-exported
+)
 
 from backend.web.handlers import Responses
 
@@ -38,7 +42,7 @@ def routes_under(
 
 
 def add_routes(app: FastAPI, routes: Iterable[APIRoute]) -> None:
-    """Give an application routes that are made already: its own copies, which heed its dependency_overrides."""
+    """Give an application routes that are made already: own copies, which heed its dependency_overrides."""
     for made in routes:
         route = copy(made)  # what is dear to build, the models, stays shared
         route.dependency_overrides_provider = app
