@@ -5,11 +5,8 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 
 from fastapi import APIRouter, FastAPI, params
-from fastapi.routing import (
-    APIRoute,
-    request_response,
-    wrap_app_with_body_limit,  # type: ignore[attr-defined] # as APIRoute itself does it; not re-exported
-)
+from fastapi.routing import APIRoute, request_response
+from fastapi.routing import wrap_app_with_body_limit as limit_body  # type: ignore[attr-defined] # as APIRoute does
 
 from backend.web.handlers import Responses
 
@@ -46,5 +43,5 @@ def add_routes(app: FastAPI, routes: Iterable[APIRoute]) -> None:
     for made in routes:
         route = copy(made)  # what is dear to build, the models, stays shared
         route.dependency_overrides_provider = app
-        route.app = wrap_app_with_body_limit(request_response(route.get_route_handler()), route.max_body_size)
+        route.app = limit_body(request_response(route.get_route_handler()), route.max_body_size)
         app.router.routes.append(route)
