@@ -27,6 +27,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import registry
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.schema import SchemaConst
@@ -123,8 +124,8 @@ def _no_texts_sqlite(element: no_texts, compiler: SQLCompiler, **kw: Any) -> str
     return "'[]'"
 
 
-class Base(SQLModel):
-    """The service's own metadata: SQLModel's is shared with whatever else is in the process."""
+class Base(SQLModel, registry=registry()):
+    """The service's own tables and classes: SQLModel's are shared with whatever else is in the process."""
 
     # PostgreSQL's own default names, so that the user table comes out as Better Auth would have made it.
     metadata = MetaData(
