@@ -7,7 +7,7 @@ RUN := $(UV) run --frozen --quiet
 PARALLEL := --numprocesses=logical --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test migrate migration db db-stop chaos bench profile check format setup
+.PHONY: help run token test quick migrate migration db db-stop chaos bench profile check format setup
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,6 +20,9 @@ token: setup .env ## Print a bearer token for a local user (USER_ID=, EMAIL=)
 
 test: setup ## Run every test (TEST_DATABASE_URL= for a PostgreSQL of your own)
 	@$(RUN) pytest $(PARALLEL)
+
+quick: setup ## Run the tests that need neither PostgreSQL nor other processes: half a minute
+	@$(RUN) pytest $(PARALLEL) -m "not slow and not chaos"
 
 migrate: setup .env ## Bring the database's schema to this version's
 	@$(RUN) python -m backend migrate
@@ -47,7 +50,7 @@ check: setup ## What CI runs: formatting, lint, types, tests with coverage
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@$(RUN) coverage erase
-	@$(RUN) coverage run -m pytest $(PARALLEL)
+	@THOROUGH=1 $(RUN) coverage run -m pytest $(PARALLEL)
 	@$(RUN) coverage combine --quiet
 	@$(RUN) coverage report
 

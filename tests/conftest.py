@@ -32,6 +32,12 @@ SECRET = "a-secret-of-the-tests-that-is-long-enough"
 IN_MEMORY, IN_MEMORY_MIN = Path("/dev/shm"), 4 * 2**30
 ORIGIN = "http://localhost:3000"
 
+# Fixtures that start processes; a test that starts its own is marked where it stands.
+SLOW = {"postgres_url", "databases", "server", "checkout", "_better_auth"}
+
+# `make check` sets it, so that `make test` is over soon: then the same is tried with more examples.
+THOROUGH = "THOROUGH" in os.environ
+
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Name what fails as it fails, and not only at the end."""
@@ -39,6 +45,15 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
         return None
     kind = "failed" if report.when == "call" else "error"
     return kind, f"\n{kind.upper()} {report.nodeid}\n", kind.upper()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a PostgreSQL or processes of its own: `make quick` does without."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "postgresql" in parameters or SLOW & set(item.fixturenames):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)

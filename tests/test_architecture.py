@@ -14,6 +14,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from sqlalchemy import Table
 
 from backend import models
@@ -276,6 +277,7 @@ print(json.dumps(seen + os.listdir(folder)))
 """
 
 
+@pytest.mark.slow
 def test_importing_does_nothing(tmp_path: Path) -> None:
     """Until create_app is called no file, socket or setting is touched, and no app, engine or loop exists."""
     names = [name.upper() for name in Settings.model_fields] + ["USER_ID", "EMAIL"]

@@ -66,13 +66,14 @@ async def test_all_answer_byte_for_byte_alike(clients: dict[str, httpx.AsyncClie
         assert turned[1].json()["completed_at"] is None
 
 
+@pytest.mark.slow
 def test_it_runs_without_wrk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing installed the bundled client measures all three, and the results are kept and drawn."""
     results = tmp_path / "results.json"
     monkeypatch.setattr(load, "has_wrk", lambda: False)
-    arguments = ["compare", "start", "--seconds", "0.2", "--rounds", "1", "--results", str(results)]
+    arguments = ["compare", "start", "--seconds", "0.1", "--rounds", "1", "--results", str(results)]
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
-    monkeypatch.setattr(benchmark, "WARM_UP", 0.2)
+    monkeypatch.setattr(benchmark, "WARM_UP", 0.1)
     benchmark.main()
     found = json.loads(results.read_text())
     assert found["machine"]["client"] == "the bundled client"

@@ -21,6 +21,8 @@ from tests.conftest import SECRET, settings_for
 from tests.postgres import free_port
 from tests.server import TIMEOUT, environment, sign_up
 
+pytestmark = pytest.mark.slow
+
 DATABASE_URL = "sqlite:///tasks.db"
 LOCAL = {"database_url": DATABASE_URL, "better_auth_secret": SECRET}
 USERS = text('SELECT id, email FROM "user" ORDER BY id')

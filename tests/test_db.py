@@ -471,6 +471,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_many_processes_start_at_once(empty_database: str) -> None:
     """Four processes on one empty database, let go at the same moment: PostgreSQL, then a SQLite file."""
     urls = (empty_database, FILE)

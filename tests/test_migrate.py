@@ -370,6 +370,7 @@ async def test_many_processes_start_at_once(url: str, tmp_path: Path) -> None:
     assert await old_head(url) == await head()
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_behind_says_what_to_run(url: str, tmp_path: Path) -> None:
     """The real process ends with one line that names `make migrate`; with the setting it starts."""
     await made(url, prepare)

@@ -22,6 +22,8 @@ from backend.tasks.schemas import TaskCompletion, TaskCreate, TaskId, TaskUpdate
 from backend.web.cursor import CursorCodec, Position
 from tests.conftest import SECRET, Client, Statements
 
+pytestmark = pytest.mark.slow  # a thousand examples
+
 
 def examples(number: int) -> settings:
     """The same examples in each run: a red one means that the code has changed, not that luck has.

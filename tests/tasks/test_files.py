@@ -461,6 +461,7 @@ ODD_TASKS = st.fixed_dictionaries(
 
 
 @FORMATS
+@pytest.mark.slow
 @given(tasks=st.lists(ODD_TASKS, max_size=4))
 @example(tasks=[{"title": "'", "description": "", "tags": ["[", ","]}, {"title": "''=", "description": "'"}])
 @settings(
