@@ -22,7 +22,7 @@ test: setup ## Run every test (TEST_DATABASE_URL= for a PostgreSQL of your own)
 	@$(RUN) pytest $(PARALLEL)
 
 quick: setup ## Run the tests that need neither PostgreSQL nor other processes: half a minute
-	@$(RUN) pytest $(PARALLEL) -m "not slow and not chaos"
+	@$(RUN) pytest $(PARALLEL) --ignore=tests/test_schemathesis.py -m "not slow and not chaos"
 
 migrate: setup .env ## Bring the database's schema to this version's
 	@$(RUN) python -m backend migrate
