@@ -6,6 +6,7 @@ runs prepared statements and nothing else.
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -220,10 +221,17 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    # Foreign keys are off by default. WAL lets reads go on beside a write; FULL keeps what was acknowledged
-    # through a power cut, for one fsync a write.
-    for pragma in ("foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+    # Foreign keys are off by default. FULL keeps what was acknowledged through a power cut, for one fsync a
+    # write.
+    for pragma in ("busy_timeout=5000", "foreign_keys=ON", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
+    # WAL, which lets reads go on beside a write, is a matter of the file. SQLite does not wait for its turn
+    # to switch: then another connection is at it, or keeps the file busy, and the next to open it switches.
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
     cursor.close()
 
 

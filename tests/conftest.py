@@ -172,7 +172,7 @@ _OWNED_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN) (tasks|idempotency_keys)
 _OWNER = r"\b{0}\.user_id = |INSERT INTO {0} \(user_id,"
 
 
-class Statements(list[str]):
+class Sent(list[str]):
     """What the service sent to its database. Every statement on an owned table must carry the owner."""
 
     def watch(self, database: Database) -> None:
@@ -186,9 +186,9 @@ class Statements(list[str]):
 
 
 @pytest.fixture
-def statements() -> Statements:
+def statements() -> Sent:
     """What the app's database is sent, as it is sent."""
-    return Statements()
+    return Sent()
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture
-async def app(settings: Settings, statements: Statements) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, statements: Sent) -> AsyncIterator[FastAPI]:
     """The application, started."""
     app = create_app(settings)
     async with app.router.lifespan_context(app):

@@ -20,9 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from backend.config import Settings
 from backend.db import VERSION_TABLE
+from backend.engine.statements import Statements
 from backend.main import create_app
 from backend.tasks import crud
-from tests.conftest import ORIGIN, SECRET, Client, MakeClient, Statements, settings_for, token_for
+from tests.conftest import ORIGIN, SECRET, Client, MakeClient, Sent, settings_for, token_for
 from tests.postgres import free_port
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -78,14 +79,14 @@ async def test_the_root_leads_to_what_there_is(client: Client, app: FastAPI) -> 
         assert (await client.get(service[name])).status_code == 200
 
 
-async def test_health_never_asks_the_database(client: Client, statements: Statements) -> None:
+async def test_health_never_asks_the_database(client: Client, statements: Sent) -> None:
     """`/health` is exactly this body, and lets an idle database sleep."""
     response = await client.get("/health")
     assert (response.status_code, response.content) == (200, b'{"status":"ok"}')
     assert statements == []
 
 
-async def test_ready_means_that_the_database_answers(client: Client, statements: Statements) -> None:
+async def test_ready_means_that_the_database_answers(client: Client, statements: Sent) -> None:
     """`/ready` is a 200 once the database answers."""
     response = await client.get("/ready")
     assert (response.status_code, response.content) == (200, b'{"status":"ready"}')
@@ -169,8 +170,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     async def bug(*_: Any) -> None:
         raise RuntimeError(INTERNAL)
 
-    async def lost(session: Any, *_: Any) -> None:
-        async with session.database.turn():
+    async def lost(statements: Statements, *_: Any) -> None:
+        async with statements.transaction():
             raise ConnectionResetError(INTERNAL)
 
     monkeypatch.setattr(crud, "delete_task", bug)
@@ -273,7 +274,7 @@ UNAUTHORIZED: list[tuple[str, str, str]] = [
 
 
 @on_sqlite
-async def test_every_bad_token_is_told_what_is_wrong(alice: Client, statements: Statements) -> None:
+async def test_every_bad_token_is_told_what_is_wrong(alice: Client, statements: Sent) -> None:
     """A 401 has the contract's sentence for its cause, and the database is not asked."""
     statements.clear()
     for authorization, detail, code in UNAUTHORIZED:
@@ -380,7 +381,7 @@ async def test_every_request_has_an_id_of_its_own(client: Client) -> None:
 
 
 @on_sqlite
-async def test_a_browser_may_call_from_the_frontend(client: Client, statements: Statements) -> None:
+async def test_a_browser_may_call_from_the_frontend(client: Client, statements: Sent) -> None:
     """The preflight of each method is allowed, with credentials and the headers a client sends, unasked."""
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         for path in ("/api/tasks", "/api/alice/tasks/1"):
@@ -606,7 +607,7 @@ async def test_too_much_at_once_is_a_503_soon(alice: Client, app: FastAPI) -> No
 @pytest.mark.parametrize(
     "settings", [{"database_pool_size": 1, "database_queue_size": 0}], indirect=True, ids=["no-line"]
 )
-async def test_who_is_turned_away_costs_nothing(client: Client, app: FastAPI, statements: Statements) -> None:
+async def test_who_is_turned_away_costs_nothing(client: Client, app: FastAPI, statements: Sent) -> None:
     """With the line full nobody is even asked who they are; browsers may read that, and probes go through."""
     origin = {"Origin": "http://localhost:3000"}
     async with app.state.database.turn():

@@ -29,7 +29,7 @@ from backend.errors import (
     Unavailable,
 )
 from backend.migrate import prepare
-from tests.conftest import Databases, Statements, settings_for
+from tests.conftest import Databases, Sent, settings_for
 from tests.postgres import free_port
 from tests.server import TIMEOUT, environment
 
@@ -507,14 +507,14 @@ async def test_many_processes_start_at_once(empty_database: str) -> None:
 # ---- Ready, and gone.
 
 
-async def count(database: Database, statements: Statements, ask: Callable[[], Awaitable[Any]]) -> int:
+async def count(database: Database, statements: Sent, ask: Callable[[], Awaitable[Any]]) -> int:
     """How many statements it takes."""
     statements.clear()
     await ask()
     return len(statements)
 
 
-async def test_ready_asks_rarely(statements: Statements, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ready_asks_rarely(statements: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many probes come at once, the database is asked once in READY_INTERVAL seconds."""
     async with opened(FILE) as database:
         await prepare(database, settings_for(FILE))

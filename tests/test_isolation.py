@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from tests.conftest import Client, Statements, token_for
+from tests.conftest import Client, Sent, token_for
 from tests.test_openapi import SYSTEM, Operation, operations
 
 MISSING = 2**62
@@ -118,7 +118,7 @@ CONDITIONAL = {"If-Match": '"1", "2"', "If-None-Match": "*"}
 
 
 async def test_anothers_task_is_a_missing_task(
-    app: FastAPI, alice: Client, bob: Client, statements: Statements
+    app: FastAPI, alice: Client, bob: Client, statements: Sent
 ) -> None:
     """Every operation answers for another's task, byte for byte, what it answers for one that never was."""
     hers = await alice.new_task("alice's", description="secret")
@@ -141,7 +141,7 @@ async def test_anothers_task_is_a_missing_task(
 
 
 async def test_anothers_path_is_refused_before_the_database(
-    app: FastAPI, alice: Client, bob: Client, statements: Statements
+    app: FastAPI, alice: Client, bob: Client, statements: Sent
 ) -> None:
     """Under another's prefix every operation is the same 403, whoever it is and whatever is there."""
     hers = await alice.new_task("alice's", description="secret")
@@ -239,7 +239,7 @@ async def test_many_at_once_are_ones_own(alice: Client, bob: Client, prefix: str
 @pytest.mark.parametrize("prefix", ["/api", "/api/bob"])
 @pytest.mark.parametrize("atomic", ["true", "false"])
 async def test_a_batch_finds_ones_own_tasks(
-    alice: Client, bob: Client, statements: Statements, prefix: str, atomic: str
+    alice: Client, bob: Client, statements: Sent, prefix: str, atomic: str
 ) -> None:
     """Each operation on another's task says what it says of a missing one, byte for byte."""
     hers = await alice.new_task("alice's", due_date="2026-11-21", recurring_pattern="daily")
@@ -356,7 +356,7 @@ async def test_many_at_once_cannot_name_an_owner(alice: Client, bob: Client) -> 
 
 
 async def test_without_a_good_token_nothing_is_done(
-    app: FastAPI, alice: Client, client: Client, statements: Statements
+    app: FastAPI, alice: Client, client: Client, statements: Sent
 ) -> None:
     """Every operation but the system's answers 401 and asks for a Bearer token, before the database hears."""
     hers = await alice.new_task("alice's")

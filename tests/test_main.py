@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from fastapi.routing import APIRoute
 
 from backend.main import GC_THRESHOLD, create_app, spared_garbage_collection
 from tests.conftest import settings_for
@@ -45,9 +46,16 @@ def test_a_second_application_leaves_the_collector_to_the_first() -> None:
 
 
 def test_routes_are_built_once() -> None:
-    """Two applications of a process share the routes of the tasks, and nothing that they are asked with."""
+    """Applications of a process share what is dear to build of a route; each heeds its own overrides."""
     one, other = create_app(settings_for("sqlite://")), create_app(settings_for("sqlite://"))
-    shared = {id(route) for route in one.routes} & {id(route) for route in other.routes}
-    assert len(shared) >= 30
-    assert one.routes is not other.routes
-    assert one.state.database is not other.state.database
+    pairs = [
+        (mine, theirs)
+        for mine, theirs in zip(one.routes, other.routes, strict=True)
+        if isinstance(mine, APIRoute) and isinstance(theirs, APIRoute) and mine.response_fields
+    ]
+    assert len(pairs) >= 30
+    for mine, theirs in pairs:
+        assert mine.response_fields is theirs.response_fields
+        assert mine.app is not theirs.app
+        assert mine.dependency_overrides_provider is one
+        assert theirs.dependency_overrides_provider is other

@@ -20,7 +20,7 @@ from backend.models import ID_MAX
 from backend.tasks.filters import TaskListQuery
 from backend.tasks.schemas import TaskCompletion, TaskCreate, TaskId, TaskUpdate
 from backend.web.cursor import CursorCodec, Position
-from tests.conftest import SECRET, Client, Statements
+from tests.conftest import SECRET, Client, Sent
 
 pytestmark = pytest.mark.slow  # a thousand examples
 
@@ -399,7 +399,7 @@ AUTHORIZATIONS = st.one_of(
 @given(authorization=AUTHORIZATIONS)
 @examples(250)
 async def test_any_authorization_is_a_user_or_a_401(
-    app: FastAPI, alice: Client, statements: Statements, authorization: bytes
+    app: FastAPI, alice: Client, statements: Sent, authorization: bytes
 ) -> None:
     """Whatever the header holds, it stands for a user or is a 401, and nothing else happens."""
     statements.clear()

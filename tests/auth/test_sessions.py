@@ -23,7 +23,7 @@ from tests.conftest import (
     SECRET,
     Client,
     Databases,
-    Statements,
+    Sent,
     add_user,
     settings_for,
     token_for,
@@ -158,7 +158,7 @@ async def test_ended_sessions_are_refused_at_once(app: FastAPI, api: Client) -> 
     assert await status("nearly1") == {200}
 
 
-async def test_the_table_is_read_and_nothing_else(api: Client, statements: Statements) -> None:
+async def test_the_table_is_read_and_nothing_else(api: Client, statements: Sent) -> None:
     """A session costs one SELECT, and its row is never written."""
     statements.clear()
     assert (await api.get("/api/tasks", headers=bearer(TOKEN))).status_code == 200
@@ -172,9 +172,7 @@ async def test_the_table_is_read_and_nothing_else(api: Client, statements: State
 
 
 @on_sqlite
-async def test_signatures_are_checked_before_the_database_is_asked(
-    api: Client, statements: Statements
-) -> None:
+async def test_signatures_are_checked_before_the_database_is_asked(api: Client, statements: Sent) -> None:
     """A cookie without the right signature, whatever it looks like, is a 401 and costs no statement."""
     good = signed()
     token, _, signature = good.rpartition(".")
@@ -215,7 +213,7 @@ async def test_signatures_are_checked_before_the_database_is_asked(
 
 
 @on_sqlite
-async def test_hostile_bearers_are_refused(api: Client, statements: Statements) -> None:
+async def test_hostile_bearers_are_refused(api: Client, statements: Sent) -> None:
     """What is no session token and no JWT is a 401, and only what could be a token is looked up."""
     statements.clear()
     for value in (
@@ -251,7 +249,7 @@ async def test_every_secret_of_a_rotation_signs(api: Client) -> None:
 
 
 @on_sqlite
-async def test_other_sites_cannot_use_the_cookie(app: FastAPI, api: Client, statements: Statements) -> None:
+async def test_other_sites_cannot_use_the_cookie(app: FastAPI, api: Client, statements: Sent) -> None:
     """A change with a cookie comes from an allowed origin, or is a 403 before anything is read."""
     task = (await api.post("/api/tasks", json={"title": "a"}, headers=bearer(TOKEN))).json()
     path = f"/api/tasks/{task['id']}"

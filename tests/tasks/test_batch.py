@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Client, Statements
+from tests.conftest import Client, Sent
 
 POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -30,7 +30,7 @@ async def everything(client: Client) -> dict[int, dict[str, Any]]:
     return {task["id"]: task for task in (await client.get("/api/tasks")).json()}
 
 
-def about_tasks(statements: Statements) -> list[str]:
+def about_tasks(statements: Sent) -> list[str]:
     """What was sent, without SQLite's BEGIN."""
     return [statement for statement in statements if not statement.startswith("BEGIN")]
 
@@ -82,7 +82,7 @@ async def test_operations_on_one_task_apply_in_order(alice: Client) -> None:
     assert [result["status"] for result in response.json()["results"]] == [424, 404]
 
 
-async def test_without_a_real_change_nothing_moves(alice: Client, statements: Statements) -> None:
+async def test_without_a_real_change_nothing_moves(alice: Client, statements: Sent) -> None:
     """Writing what is there already leaves time and version, and writes no row."""
     task = await alice.new_task("a", tags=["x"], due_date="2026-11-21T10:00:00Z")
     await asyncio.sleep(0.005)  # SQLite's clock counts milliseconds
@@ -215,7 +215,7 @@ BAD: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("operation", [pytest.param(operation, id=name) for name, operation in BAD])
-async def test_bad_operations_fail_alone(alice: Client, operation: Any, statements: Statements) -> None:
+async def test_bad_operations_fail_alone(alice: Client, operation: Any, statements: Sent) -> None:
     """Each is a 422 with its place; an atomic batch with one fails before the database hears of it."""
     content = json.dumps({"operations": [{"op": "create", "title": "good"}, operation]})
     headers = {"Content-Type": "application/json"}
@@ -235,7 +235,7 @@ async def test_bad_operations_fail_alone(alice: Client, operation: Any, statemen
     "body",
     [{}, [], {"operations": None}, {"operations": {}}, {"operations": [{"op": "delete", "id": 1}] * 501}],
 )
-async def test_bad_batches_are_refused(alice: Client, body: Any, statements: Statements) -> None:
+async def test_bad_batches_are_refused(alice: Client, body: Any, statements: Sent) -> None:
     """What is no list of at most 500 operations is a 422 as a whole."""
     response = await alice.post("/api/tasks/batch", json=body)
     assert response.status_code == 422
@@ -248,7 +248,7 @@ async def test_an_empty_batch_is_done(alice: Client) -> None:
     assert await results(alice) == []
 
 
-async def test_the_number_of_statements_is_that_of_the_kinds(alice: Client, statements: Statements) -> None:
+async def test_the_number_of_statements_is_that_of_the_kinds(alice: Client, statements: Sent) -> None:
     """500 operations of every kind are one statement each to lock, insert, update and delete."""
     recurring = {"due_date": "2026-11-21", "recurring_pattern": "daily"}
     found = await results(alice, *({"op": "create", "title": f"t{n}", **recurring} for n in range(400)))
@@ -276,7 +276,7 @@ async def test_the_number_of_statements_is_that_of_the_kinds(alice: Client, stat
 
 
 @POSTGRESQL
-async def test_parallel_batches_do_not_deadlock(alice: Client, statements: Statements) -> None:
+async def test_parallel_batches_do_not_deadlock(alice: Client, statements: Sent) -> None:
     """Batches on the same tasks in opposite orders, beside complete-all: all of them succeed."""
     ids = [(await alice.new_task(f"t{n}"))["id"] for n in range(40)]
 
@@ -327,7 +327,7 @@ async def test_a_repeated_batch_is_done_once(alice: Client) -> None:
     assert len(await everything(alice)) == 2
 
 
-async def test_complete_all_completes_what_meets_the_filter(alice: Client, statements: Statements) -> None:
+async def test_complete_all_completes_what_meets_the_filter(alice: Client, statements: Sent) -> None:
     """A filter's pending tasks are completed in one statement and counted; others stay as they were."""
     ids = [(await alice.new_task(f"t{n}", tags=["x"] if n % 2 else []))["id"] for n in range(6)]
     done = await alice.new_task("done", tags=["x"], completed=True)
@@ -349,7 +349,7 @@ async def test_complete_all_completes_what_meets_the_filter(alice: Client, state
     assert (await alice.post("/api/tasks/complete-all?completed=true")).json() == {"completed": 0}
 
 
-async def test_complete_all_follows_recurring_tasks(alice: Client, statements: Statements) -> None:
+async def test_complete_all_follows_recurring_tasks(alice: Client, statements: Sent) -> None:
     """Each recurring task gets its successor, in a number of statements that is the same for all of them."""
     recurring = {"due_date": "2026-11-21", "recurring_pattern": "daily"}
     await results(alice, *({"op": "create", "title": f"t{n}", **recurring} for n in range(50)))
@@ -371,7 +371,7 @@ async def test_complete_all_follows_recurring_tasks(alice: Client, statements: S
             assert (task["version"], pending[task["title"]]["due_date"]) == (2, "2026-11-22")
 
 
-async def test_deleting_needs_a_filter(alice: Client, statements: Statements) -> None:
+async def test_deleting_needs_a_filter(alice: Client, statements: Sent) -> None:
     """Without a condition, or with one that is misspelt, it is a 422 that says so, and nothing is deleted."""
     await alice.new_task()
     statements.clear()
@@ -396,9 +396,7 @@ async def test_deleting_needs_a_filter(alice: Client, statements: Statements) ->
         "due_before=2026-01-02",
     ],
 )
-async def test_deleting_takes_what_meets_the_filter(
-    alice: Client, query: str, statements: Statements
-) -> None:
+async def test_deleting_takes_what_meets_the_filter(alice: Client, query: str, statements: Sent) -> None:
     """Any condition will do: the tasks that meet it are deleted in one statement and counted."""
     fields: dict[str, Any] = {"completed": True, "tags": ["x"], "priority": "high", "due_date": "2026-01-01"}
     for _ in range(2):
@@ -411,7 +409,7 @@ async def test_deleting_takes_what_meets_the_filter(
     assert await everything(alice) == {kept["id"]: kept}
 
 
-async def test_other_paths_keep_their_users(alice: Client, bob: Client, statements: Statements) -> None:
+async def test_other_paths_keep_their_users(alice: Client, bob: Client, statements: Sent) -> None:
     """Under another user's path each is a 403 before the database is asked."""
     for method, path in (("POST", "batch"), ("POST", "complete-all"), ("DELETE", "?status=completed")):
         url = f"/api/bob/tasks/{path}".replace("/?", "?")

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from backend.tasks.errors import InvalidFile
 from backend.tasks.files.crud import PAGE
 from backend.tasks.files.schemas import LINES_MAX, Format, read
-from tests.conftest import Client, Statements, token_for
+from tests.conftest import Client, Sent, token_for
 
 TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 FORMATS = pytest.mark.parametrize("kind", ["ndjson", "csv"])
@@ -321,7 +321,7 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
     ("content", "content_type"), [pytest.param(content, kind, id=name) for name, content, kind in BAD_FILES]
 )
 async def test_unreadable_files_are_refused(
-    alice: Client, content: bytes, content_type: str, statements: Statements
+    alice: Client, content: bytes, content_type: str, statements: Sent
 ) -> None:
     """A file that cannot be read at all, or has too many lines, is a 422, before the database hears of it."""
     headers = {"Content-Type": content_type} if content_type else {}
@@ -339,14 +339,14 @@ async def test_large_files_are_refused(alice: Client) -> None:
     assert response.json().keys() == {"detail", "code", "request_id"}
 
 
-async def test_an_empty_file_is_imported(alice: Client, statements: Statements) -> None:
+async def test_an_empty_file_is_imported(alice: Client, statements: Sent) -> None:
     """No lines are no work."""
     assert totals(await imported(alice, b"\n \n")) == (0, 0, 0)
     assert totals(await imported(alice, b"title\r\n", "csv")) == (0, 0, 0)
     assert statements == []
 
 
-async def test_a_file_is_a_few_statements(alice: Client, statements: Statements) -> None:
+async def test_a_file_is_a_few_statements(alice: Client, statements: Sent) -> None:
     """Ten thousand lines are one look and an insert a thousand; imported again they are one look."""
     file = "".join(f'{{"id":{n},"title":"t{n}"}}\n' for n in range(LINES_MAX))
     statements.clear()
@@ -380,7 +380,7 @@ async def test_a_repeated_import_is_answered_alike(alice: Client) -> None:
 
 @FORMATS
 async def test_an_export_is_streamed_page_by_page(
-    app: FastAPI, alice: Client, statements: Statements, kind: str
+    app: FastAPI, alice: Client, statements: Sent, kind: str
 ) -> None:
     """20,000 tasks come in pages, none read before it is asked for, and no connection is held."""
     await fill(app, "alice", 20_000)
@@ -436,7 +436,7 @@ async def test_spreadsheets_compute_nothing(alice: Client) -> None:
             assert not cell or cell[0] in "'a"
 
 
-async def test_other_users_files_are_theirs(alice: Client, bob: Client, statements: Statements) -> None:
+async def test_other_users_files_are_theirs(alice: Client, bob: Client, statements: Sent) -> None:
     """A file has the caller's tasks only; another user's path is a 403 before the database is asked."""
     await bob.new_task("bob's")
     await alice.new_task("alice's")

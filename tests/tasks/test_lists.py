@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Client, Statements
+from tests.conftest import Client, Sent
 from tests.tasks.test_routes import next_link
 
 
@@ -65,7 +65,7 @@ FILTERS: list[tuple[str, set[str]]] = [
 ]
 
 
-async def test_filters_find_what_they_name(planned: Client, statements: Statements) -> None:
+async def test_filters_find_what_they_name(planned: Client, statements: Sent) -> None:
     """Each filter, alone and combined, finds its tasks, in one statement; the count agrees."""
     for query, expected in FILTERS:
         statements.clear()
@@ -144,7 +144,7 @@ async def test_cursors_belong_to_their_filter(planned: Client) -> None:
     assert (await planned.get(url.replace("has_due_date=true", "search=a"))).status_code == 422
 
 
-async def test_stats_count_each_kind(planned: Client, statements: Statements) -> None:
+async def test_stats_count_each_kind(planned: Client, statements: Sent) -> None:
     """The statistics are the caller's alone, and one statement."""
     statements.clear()
     stats = (await planned.get("/api/tasks/stats")).json()

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from backend.config import Settings
-from tests.conftest import Client, Statements
+from tests.conftest import Client, Sent
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ async def test_a_series_can_be_begun_changed_and_ended(alice: Client) -> None:
     assert (await alice.patch(f"{path}/complete")).json()["next_task_id"] is None
 
 
-async def test_a_preview_shows_ten_dates(alice: Client, statements: Statements) -> None:
+async def test_a_preview_shows_ten_dates(alice: Client, statements: Sent) -> None:
     """The first ten dates of a pattern, without asking the database."""
     query = {"pattern": "FREQ=WEEKLY;BYDAY=MO,WE", "due_date": "2026-11-23"}
     dates = (await alice.get("/api/tasks/recurrence", params=query)).json()
@@ -176,7 +176,7 @@ async def test_fifty_completions_at_once_make_one_successor(alice: Client) -> No
     assert len((await alice.get("/api/tasks")).json()) == 2
 
 
-async def test_simple_changes_stay_one_statement(alice: Client, statements: Statements, app: FastAPI) -> None:
+async def test_simple_changes_stay_one_statement(alice: Client, statements: Sent, app: FastAPI) -> None:
     """Changes that touch no plan cost one statement, recurring or not."""
     settings: Settings = app.state.settings
     assert settings.database_pool_size > 1

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.conftest import Client, Statements, token_for
+from tests.conftest import Client, Sent, token_for
 
 
 async def test_create_answers_the_task_and_its_address(alice: Client) -> None:
@@ -184,7 +184,7 @@ BAD_BODIES: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in BAD_BODIES])
-async def test_bad_bodies_are_refused(alice: Client, body: Any, statements: Statements) -> None:
+async def test_bad_bodies_are_refused(alice: Client, body: Any, statements: Sent) -> None:
     """Each is a 422 that names the place, before the database hears of it."""
     task = await alice.new_task()
     statements.clear()
@@ -306,7 +306,7 @@ async def test_lists_sort_under_every_name(alice: Client) -> None:
         "cursor=" + "a" * 5000,
     ],
 )
-async def test_bad_list_parameters_are_refused(alice: Client, query: str, statements: Statements) -> None:
+async def test_bad_list_parameters_are_refused(alice: Client, query: str, statements: Sent) -> None:
     """Each is a 422 with FastAPI's list, before the database hears of it."""
     response = await alice.get(f"/api/tasks?{query}")
     assert response.status_code == 422
@@ -381,7 +381,7 @@ async def test_cursors_belong_to_their_user_and_list(alice: Client, bob: Client)
         assert response.json()["detail"][0]["type"] == "invalid_cursor"
 
 
-async def test_every_operation_is_one_statement(alice: Client, statements: Statements) -> None:
+async def test_every_operation_is_one_statement(alice: Client, statements: Sent) -> None:
     """List, get, create, update, toggle, set and delete: one statement each."""
 
     async def count(method: str, path: str, **options: Any) -> int:
