@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import Column, DefaultClause, Dialect, make_url
 
-from backend import __version__
+from backend import __version__, models
 from backend.config import Settings
 from backend.main import create_app
 from backend.models import DESCRIPTION_MAX, TITLE_MAX
@@ -27,6 +28,7 @@ CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"
 EXAMPLE = CHECKOUT / ".env.example"
 MAKEFILE = CHECKOUT / "Makefile"
+SCHEMA = CHECKOUT / "docs" / "schema.md"
 
 VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 
@@ -210,3 +212,36 @@ def test_the_version_is_one(unstarted: FastAPI) -> None:
     """The package, the project and the OpenAPI document name the same version."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     assert project["version"] == __version__ == unstarted.version
+
+
+def documented(table: str) -> list[list[str]]:
+    """The rows about the named things in a table's section of docs/schema.md."""
+    [section] = re.findall(rf"^## {table}\n(.*?)^## ", SCHEMA.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def declared(column: Column[Any], postgresql: Dialect) -> list[str]:
+    """A column's type and default, as PostgreSQL is told."""
+    kind = column.type.compile(postgresql).lower() + ("" if column.nullable else " not null")
+    if column is column.table.autoincrement_column:
+        return [kind, "the next of a sequence"]
+    default = column.server_default
+    if default is None:
+        return [kind, ""]
+    assert isinstance(default, DefaultClause)
+    said = default.arg
+    return [kind, said if isinstance(said, str) else str(said.compile(dialect=postgresql))]
+
+
+def test_every_table_is_in_the_documentation() -> None:
+    """docs/schema.md has each table's columns, constraints and indexes, types and defaults, and no others."""
+    postgresql = make_url("postgresql+asyncpg://").get_dialect()()
+    preparer = postgresql.identifier_preparer
+    for table in models.schema("user", "text").sorted_tables:
+        rows = [[cells[0].strip("`"), *cells[1:3]] for cells in documented(table.name)]
+        columns = [[column.name, *declared(column, postgresql)] for column in table.c]
+        assert rows[: len(columns)] == columns
+        others = [str(preparer.format_constraint(constraint)) for constraint in table.constraints]
+        others += [str(index.name) for index in table.indexes]
+        assert sorted(row[0] for row in rows[len(columns) :]) == sorted(others), table.name
