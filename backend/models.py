@@ -124,19 +124,18 @@ def _no_texts_sqlite(element: no_texts, compiler: SQLCompiler, **kw: Any) -> str
     return "'[]'"
 
 
-class Base(SQLModel, registry=registry()):
-    """The service's own tables and classes: SQLModel's are shared with whatever else is in the process."""
+# PostgreSQL's own default names, so that the user table comes out as Better Auth would have made it.
+_NAMES = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+}
 
-    # PostgreSQL's own default names, so that the user table comes out as Better Auth would have made it.
-    metadata = MetaData(
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-            "uq": "%(table_name)s_%(column_0_N_name)s_key",
-            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-        }
-    )
+
+class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
+    """The service's own tables and classes: SQLModel's are shared with whatever else is in the process."""
 
 
 class _SqliteDate(UserDefinedType[str]):
