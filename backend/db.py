@@ -147,6 +147,8 @@ class Database:
             level = _ISOLATION[engine.dialect.name]
             async with engine.execution_options(isolation_level=level).begin() as connection:
                 if dsn.is_sqlite:
+                    # Altering a table may drop it for a copy, which must not delete what refers to it.
+                    await connection.execute(text("PRAGMA foreign_keys=OFF"))
                     await connection.execute(text("BEGIN IMMEDIATE"))
                 else:
                     await connection.execute(
@@ -156,6 +158,9 @@ class Database:
         finally:
             if engine is not self.engine:
                 await engine.dispose()
+            else:  # its one connection goes on to serve
+                async with engine.connect() as connection:
+                    await connection.execute(text("PRAGMA foreign_keys=ON"))
 
     async def ready(self) -> None:
         """Return if the database answers and its schema is this version's, or raise what is wrong.

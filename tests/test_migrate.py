@@ -213,6 +213,22 @@ async def test_the_first_versions_tasks_come_along(url: str) -> None:
     assert await run(url, "SELECT id FROM tasks WHERE title = 'newer'") == [(5,)]
 
 
+async def test_what_refers_to_a_task_survives(url: str) -> None:
+    """Altering the tasks, which SQLite does by way of a copy, takes nothing along that hangs on them."""
+    await made(url, lambda database, its: upgrade(database, its, "0001"))
+    await run(
+        url,
+        """INSERT INTO "user" (id, name, email, "emailVerified") VALUES ('ann', 'Ann', 'a@b.cd', true)""",
+        "INSERT INTO tasks (user_id, title) VALUES ('ann', 'a')",
+        "CREATE TABLE notes (task_id integer REFERENCES tasks (id) ON DELETE CASCADE)",
+        "INSERT INTO notes VALUES (1)",
+    )
+    await made(url, upgrade)
+    assert await run(url, "SELECT * FROM notes") == [(1,)]
+    await run(url, "DELETE FROM tasks")
+    assert await run(url, "SELECT * FROM notes") == []
+
+
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the migrations, which the service takes for its own."""

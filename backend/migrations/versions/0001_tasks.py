@@ -1,10 +1,11 @@
 """The tasks, and Better Auth's user table where Better Auth has not made it yet."""
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from backend.models import UserId, schema, utc_now
+from backend.migrations.steps import user_table
+from backend.models import UserId, utc_now
 
 revision = "0001"
 down_revision = None
@@ -13,9 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    settings = context.config.attributes["settings"]
-    users = schema(settings.auth_user_table, settings.auth_user_id_type).tables[settings.auth_user_table]
-    users.create(op.get_bind(), checkfirst=True)
+    user_table().create(op.get_bind(), checkfirst=True)
     op.create_table(
         "tasks",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), nullable=False),
@@ -28,7 +27,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="tasks_pkey"),
         sa.CheckConstraint("length(title) BETWEEN 1 AND 200", name="title"),
         sa.CheckConstraint("length(description) <= 1000", name="description"),
-        sa.ForeignKeyConstraint(["user_id"], [f"{settings.auth_user_table}.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], [f"{user_table().fullname}.id"], ondelete="CASCADE"),
         sqlite_autoincrement=True,
     )
     newest = sa.text("created_at DESC"), sa.text("id DESC")

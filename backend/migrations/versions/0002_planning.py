@@ -1,13 +1,10 @@
 """What people plan with: due dates, priorities, tags, recurrence, versions; and answered POSTs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import sqlalchemy as sa
-from alembic import context, op
-from alembic.operations import BatchOperations
+from alembic import op
 from sqlmodel.sql.sqltypes import UTCDateTime
 
+from backend.migrations.steps import altered, user_table
 from backend.models import PriorityLevel, TextList, UserId, no_texts, utc_now
 
 revision = "0002"
@@ -16,36 +13,10 @@ branch_labels = None
 depends_on = None
 
 _IMPORTED = sa.text("import_key IS NOT NULL")
-_NEWEST = sa.text("created_at DESC"), sa.text("id DESC")
-_LISTS: dict[str, list[str | sa.TextClause]] = {
-    "tasks_newest_idx": ["user_id", *_NEWEST],
-    "tasks_status_idx": ["user_id", "completed", *_NEWEST],
-}
-
-
-@contextmanager
-def _altered() -> Iterator[BatchOperations]:
-    """The tasks, to be altered. SQLite makes a copy of them for that, which would lose what stands here."""
-    if op.get_bind().dialect.name != "sqlite":
-        with op.batch_alter_table("tasks") as tasks:
-            yield tasks
-        return
-    last_id = op.get_bind().scalar(sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'"))
-    for index in _LISTS:
-        op.drop_index(index, "tasks")
-    with op.batch_alter_table("tasks", table_kwargs={"sqlite_autoincrement": True}) as tasks:
-        yield tasks
-    for index, columns in _LISTS.items():
-        op.create_index(index, "tasks", columns)
-    if last_id is not None:  # the ids of deleted tasks are not given again
-        op.execute("DELETE FROM sqlite_sequence WHERE name = 'tasks'")
-        last = sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES ('tasks', :seq)")
-        op.execute(last.bindparams(seq=last_id))
 
 
 def upgrade() -> None:
-    settings = context.config.attributes["settings"]
-    with _altered() as tasks:
+    with altered("tasks") as tasks:
         tasks.add_column(sa.Column("completed_at", UTCDateTime(), nullable=True))
         tasks.add_column(sa.Column("priority", PriorityLevel(), server_default=sa.text("2"), nullable=False))
         tasks.add_column(sa.Column("tags", TextList(), server_default=no_texts(), nullable=False))
@@ -81,7 +52,7 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=True),
         sa.Column("created_at", UTCDateTime(), server_default=utc_now(), nullable=False),
         sa.PrimaryKeyConstraint("user_id", "key", name="idempotency_keys_pkey"),
-        sa.ForeignKeyConstraint(["user_id"], [f"{settings.auth_user_table}.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], [f"{user_table().fullname}.id"], ondelete="CASCADE"),
     )
     op.create_index("idempotency_keys_age_idx", "idempotency_keys", ["user_id", "created_at"])
 
@@ -92,7 +63,7 @@ def downgrade() -> None:
         op.drop_index(index, "tasks")
     if op.get_bind().dialect.name == "postgresql":
         op.drop_index("tasks_tags_idx", "tasks")
-    with _altered() as tasks:
+    with altered("tasks") as tasks:
         tasks.drop_constraint("priority", type_="check")  # the naming convention knows the rest
         for column in ("completed_at", "priority", "tags", "due_at", "due_day", "timezone"):
             tasks.drop_column(column)
