@@ -27,7 +27,7 @@ quick: setup ## Run the tests that need neither PostgreSQL nor other processes: 
 migrate: setup .env ## Bring the database's schema to this version's
 	@$(RUN) python -m backend migrate
 
-migration: setup .env ## Write a migration from the difference to the models (m="what it does")
+migration: setup .env ## Write the next migration, as the models are (m="what it does")
 	@$(RUN) python -m backend migrate --message "$(m)"
 
 db: setup ## Start a PostgreSQL in .postgres and print its URL (DB_PORT=)

