@@ -36,13 +36,7 @@ from backend.tasks.batch import routes as bulk
 from backend.tasks.files import routes as transfer
 from backend.web import handlers, logs, system
 from backend.web.cursor import CursorCodec
-from backend.web.middleware import (
-    AdmissionMiddleware,
-    BodyLimitMiddleware,
-    BrowserMiddleware,
-    RequestMiddleware,
-    ServerErrorMiddleware,
-)
+from backend.web.middleware import RequestMiddleware
 from backend.web.registration import add_routes, operation_id, routes_under
 
 DOCS_PATH = "/docs"
@@ -86,24 +80,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=DOCS_PATH,
         redoc_url=None,
         generate_unique_id_function=operation_id,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # asking for providers at each request costs
     )
     app.state.settings = settings
     app.state.database = Database(settings)
     app.state.jwks = Jwks(settings.jwks_url) if settings.jwks_url else None
     app.state.verifier = TokenVerifier(settings, app.state.jwks)
     app.state.cursors = CursorCodec(settings.cursor_secret)
-    app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(ServerErrorMiddleware)
-    app.add_middleware(AdmissionMiddleware, gate=app.state.database.gate)
     app.add_middleware(
-        BrowserMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_credentials=True,
-        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=_READ_HEADERS,
-        expose_headers=_SENT_HEADERS,
+        RequestMiddleware,
+        gate=app.state.database.gate,
+        docs_path=DOCS_PATH,
+        cors={
+            "allow_origins": settings.cors_origins,
+            "allow_credentials": True,
+            "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+            "allow_headers": _READ_HEADERS,
+            "expose_headers": _SENT_HEADERS,
+        },
     )
-    app.add_middleware(RequestMiddleware, docs_path=DOCS_PATH)
     handlers.install(app)
     add_routes(app, _task_routes())
     app.include_router(system.router)

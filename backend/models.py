@@ -1,5 +1,6 @@
 """The tables, and nothing else. What a client may send is in schemas.py."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -80,8 +81,10 @@ class UserId(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         return int(value) if value and getattr(dialect, "user_id_type", "text") == "integer" else value
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else str(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None] | None:
+        if getattr(dialect, "user_id_type", "text") == "text":
+            return None  # nothing is to be done, and that is what costs least
+        return lambda value: None if value is None else str(value)
 
 
 class PriorityLevel(TypeDecorator[str]):
@@ -93,8 +96,9 @@ class PriorityLevel(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> int | None:
         return None if value is None else PRIORITIES.index(value) + 1
 
-    def process_result_value(self, value: int | None, dialect: Dialect) -> str | None:
-        return None if value is None else PRIORITIES[value - 1]
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[int | None], str | None]:
+        names: dict[int | None, str | None] = {None: None}
+        return (names | dict(enumerate(PRIORITIES, start=1))).__getitem__
 
 
 class TextList(TypeDecorator[list[str]]):

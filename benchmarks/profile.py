@@ -22,7 +22,7 @@ import uvloop
 from sqlalchemy.engine import Engine
 
 from backend import deps
-from backend.db import Database
+from backend.engine.autocommit import Autocommit
 from backend.engine.connector import Connection
 from backend.engine.prepared import PreparedStatement
 from backend.main import create_app
@@ -40,14 +40,14 @@ WARM_UP = 1.0
 SERVER = "uvicorn, HTTP and the event loop"
 LAYERS: list[tuple[str, Any, tuple[str, ...]]] = [
     ("request id, headers, log line", middleware.RequestMiddleware, ("__call__",)),
-    ("CORS, errors, body limit, FastAPI's own middleware", middleware.BrowserMiddleware, ("__call__",)),
+    ("FastAPI's own middleware", middleware.RequestMiddleware, ("_serve",)),
     ("FastAPI: routing", fastapi.routing.APIRoute, ("matches",)),
     ("FastAPI: parameters, dependencies, the answer", fastapi.routing.APIRoute, ("handle",)),
     ("the token", deps._Authenticated, ("__call__",)),
     ("crud: values in, the task out", tasks, ("get_task", "create_task", "set_completed")),
     ("crud: values in, the task out", find, ("list_tasks",)),
-    ("the gate, the greenlet", Database, ("run",)),
-    ("parameters and rows converted", PreparedStatement, ("arguments", "result")),
+    ("the gate, the greenlet", Autocommit, ("fetch",)),
+    ("parameters and rows converted", PreparedStatement, ("arguments", "rows")),
     ("SQLAlchemy's pool", Engine, ("raw_connection",)),
     ("the driver, asyncpg", Connection, ("fetch_kept",)),
 ]

@@ -14,8 +14,8 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 from backend.engine.connector import Connector, MustConnect
 from backend.engine.driver_errors import STATEMENT_ERRORS, is_dead_connection, is_spoilt, never_ran
-from backend.engine.prepared import PreparedStatement, Row
-from backend.engine.statements import Parameters, Statements, Transaction
+from backend.engine.prepared import PreparedStatement
+from backend.engine.statements import Statements, Transaction
 
 Observer = Callable[[str, Any], None]
 
@@ -54,21 +54,18 @@ class Autocommit(Statements):
             prepared = self._prepared[statement] = PreparedStatement(statement, self._engine.dialect)
         return prepared
 
-    async def all(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+    async def fetch(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement. It is run again, once, where that is safe.
 
         Safe: a read whose connection was dead, and a write that certainly did not run.
         """
-        prepared = self.prepare(statement)
-        arguments = prepared.arguments(parameters)
         async with self._turn():
             try:
-                rows = await self._fetch(prepared.sql, arguments)
+                return await self._fetch(prepared.sql, arguments)
             except DBAPIError as error:
-                if not never_ran(error) and not (statement.is_select and is_dead_connection(error)):
+                if not never_ran(error) and not (prepared.reads and is_dead_connection(error)):
                     raise
-                rows = await self._fetch(prepared.sql, arguments)
-        return prepared.rows(rows)
+                return await self._fetch(prepared.sql, arguments)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -80,7 +77,7 @@ class Autocommit(Statements):
                 await connection.invalidate()
                 raise
 
-    async def _fetch(self, sql: str, arguments: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
+    async def _fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement on a pooled connection, as the driver has it."""
         for observe in self.observers:
             observe(sql, arguments)
@@ -140,7 +137,7 @@ class Autocommit(Statements):
 
 
 def _fetch_with_cursor(
-    connection: PoolProxiedConnection, sql: str, arguments: tuple[Any, ...]
+    connection: PoolProxiedConnection, sql: str, arguments: Sequence[Any]
 ) -> Sequence[Sequence[Any]]:
     cursor = connection.cursor()
     cursor.execute(sql, arguments)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from sqlalchemy import Dialect, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ReturnsRows
+from sqlalchemy.types import TypeEngine
+from sqlmodel.sql.sqltypes import UTCDateTime
 
 _REQUIRED = object()
 
@@ -43,6 +45,7 @@ class PreparedStatement:
         ):
             raise TypeError(f"it is about ORM entities, which need a session (SessionDep): {compiled}")
         self.sql = str(compiled)
+        self.reads = statement.is_select
         embedded = compiled.construct_params(_check=False)
         binds = {name: compiled.binds[name] for name in compiled.positiontup or ()}
         self._binds = tuple(
@@ -55,7 +58,7 @@ class PreparedStatement:
         )
         self._names = binds.keys()
         columns = list(statement.exported_columns) if isinstance(statement, ReturnsRows) else ()
-        converters = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
+        converters = [_result_processor(column.type, dialect) for column in columns]
         self._converters = tuple((index, convert) for index, convert in enumerate(converters) if convert)
         names = [str(column.key) for column in columns]
         self._row = _row_type(names) if names else None
@@ -76,23 +79,32 @@ class PreparedStatement:
             values.append(convert(value) if convert else value)
         return tuple(values)
 
-    def rows(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
-        """Return the driver's rows as named tuples of what the columns' types make of them.
+    def rows(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """Return the driver's rows with what the columns' types make of their values."""
+        return [self._converted(row) for row in rows] if self._converters else rows
+
+    def named(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
+        """Return the driver's rows as named tuples of what the columns' types make of their values.
 
         A text() that was not told its columns gives them numbers for names.
         """
         if not rows:
             return []
         make = self._row or _row_type([""] * len(rows[0]))
-        if self._converters:
-            rows = [self._converted(row) for row in rows]
-        return [make(row) for row in rows]
+        return [make(row) for row in self.rows(rows)]
 
     def _converted(self, row: Sequence[Any]) -> list[Any]:
         values = list(row)
         for index, convert in self._converters:
             values[index] = convert(values[index])
         return values
+
+
+def _result_processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    if isinstance(kind, UTCDateTime) and dialect.name == "postgresql":
+        return None  # it is aware and in UTC as asyncpg reads it
+    own = kind.dialect_impl(dialect)
+    return own.result_processor(dialect, None)
 
 
 def _row_type(names: Sequence[str]) -> Callable[[Sequence[Any]], Row]:

@@ -27,13 +27,27 @@ class Statements(ABC):
     dialect: str  # `postgresql` or `sqlite`
 
     @abstractmethod
-    async def all(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
-        """Run a statement and return its rows."""
+    async def fetch(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """Run a prepared statement and return its rows as the driver has them."""
+
+    @abstractmethod
+    def prepare(self, statement: Executable) -> PreparedStatement:
+        """Return the statement compiled: made at its first use, kept while the statement lives."""
+
+    async def all(self, statement: Executable, parameters: Parameters) -> list[Row]:
+        """Run a statement and return its rows, as named tuples."""
+        prepared = self.prepare(statement)
+        return prepared.named(await self.fetch(prepared, prepared.arguments(parameters)))
 
     async def first(self, statement: Executable, parameters: Parameters) -> Row | None:
         """Run a statement and return its first row, if it has any."""
         rows = await self.all(statement, parameters)
         return rows[0] if rows else None
+
+    async def plain(self, statement: Executable, parameters: Parameters) -> Sequence[Sequence[Any]]:
+        """Run a statement and return its rows without names, which cost as much as the rest of a row."""
+        prepared = self.prepare(statement)
+        return prepared.rows(await self.fetch(prepared, prepared.arguments(parameters)))
 
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager["Transaction"]:
@@ -54,10 +68,12 @@ class Transaction(Statements):
         self._connection = connection
         self._prepare = prepare
 
-    async def all(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
-        prepared = self._prepare(statement)
-        result = await self._connection.exec_driver_sql(prepared.sql, prepared.arguments(parameters))
-        return prepared.rows(result.all()) if result.returns_rows else []
+    def prepare(self, statement: Executable) -> PreparedStatement:
+        return self._prepare(statement)
+
+    async def fetch(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        result = await self._connection.exec_driver_sql(prepared.sql, tuple(arguments))
+        return result.all() if result.returns_rows else []
 
     async def execute(self, statement: Executable, parameters: Parameters) -> int:
         """Run a statement that returns no rows; return how many it has touched."""

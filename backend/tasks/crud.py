@@ -80,16 +80,15 @@ def write_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
 
 async def get_task(statements: Statements, user_id: str, task_id: int) -> Task:
     """Return the user's task, or raise TaskNotFound."""
-    row = await statements.first(_GET, {"owner": user_id, "task_id": task_id})
-    if row is None:
+    rows = await statements.plain(_GET, {"owner": user_id, "task_id": task_id})
+    if not rows:
         raise TaskNotFound
-    return read(row)
+    return read(rows[0])
 
 
 async def create_task(statements: Statements, user_id: str, task: TaskCreate) -> Task:
     """Insert a task of the user's, or raise UnknownUser where the user has no row."""
-    row = await statements.first(_CREATE, insert_values(user_id, task))
-    assert row is not None
+    [row] = await statements.plain(_CREATE, insert_values(user_id, task))
     return read(row)
 
 
@@ -171,8 +170,8 @@ async def _write(
     versions: Versions,
     values: Mapping[str, Any] | None = None,
 ) -> Task | None:
-    row = await statements.first(statement, _key(user_id, task_id, versions) | dict(values or {}))
-    return None if row is None else read(row)
+    rows = await statements.plain(statement, _key(user_id, task_id, versions) | dict(values or {}))
+    return read(rows[0]) if rows else None
 
 
 def _key(user_id: str, task_id: int, versions: Versions) -> dict[str, Any]:

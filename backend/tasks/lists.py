@@ -59,10 +59,11 @@ async def list_tasks(
     if after is not None and after.value is not None:
         parameters["after_value"] = after.value
     statement = _list_statement(names, len(query.words), query.sort, query.direction, continued, usual)
-    rows = await statements.all(statement, parameters)
+    rows = await statements.plain(statement, parameters)
     page = [read(row) for row in rows[: query.limit]]
-    is_more = len(rows) > query.limit
-    return Page(page, Position(rows[query.limit - 1].sort_key, page[-1].id) if is_more else None)
+    if len(rows) <= query.limit:
+        return Page(page, None)
+    return Page(page, Position(rows[query.limit - 1][_sort_index(query.sort)], page[-1].id))
 
 
 async def count_tasks(statements: Statements, user_id: str, query: TaskFilter) -> int:
@@ -103,10 +104,12 @@ def _list_statement(
     usual: int | None,
 ) -> Select[Any]:
     """The rows of a page and one more, which says that there is more; each with its place in the order."""
-    column = _relevance(words) if sort == "relevance" else tasks.c[_SORTS.get(sort, sort)]
-    nullable = isinstance(column, Column) and bool(column.nullable)
+    column: ColumnElement[Any] = _relevance(words) if sort == "relevance" else _column(sort)
+    nullable = sort != "relevance" and bool(_column(sort).nullable)
     one_more: Any = bindparam("one_more") if usual is None else literal_column(str(usual + 1))
-    statement = select(*READ, column.label("sort_key")).where(conditions(names, words)).limit(one_more)
+    statement = select(*READ).where(conditions(names, words)).limit(one_more)
+    if sort == "relevance":
+        statement = statement.add_columns(column)
     descending = order == "desc"
     keys = [column, tasks.c.id]
     ordering: list[ColumnElement[Any]] = [key.desc() if descending else key.asc() for key in keys]
@@ -123,6 +126,15 @@ def _list_statement(
     there = tuple_(bindparam("after_value", type_=column.type), last_id)
     beyond: ColumnElement[bool] = here < there if descending else here > there
     return statement.where(or_(beyond, column.is_(None)) if nullable else beyond)
+
+
+def _column(sort: Sort) -> Column[Any]:
+    return tasks.c[_SORTS.get(sort, sort)]
+
+
+def _sort_index(sort: Sort) -> int:
+    """Where in a row its place in the order stands: every column that is sorted by is read."""
+    return len(READ) if sort == "relevance" else READ.index(_column(sort))
 
 
 def _relevance(words: int) -> ColumnElement[Any]:

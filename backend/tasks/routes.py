@@ -27,6 +27,7 @@ from backend.tasks.wire import Task, to_json
 from backend.web.cursor import CursorCodec
 from backend.web.etags import allowed_versions, etag, is_unchanged
 from backend.web.handlers import documented
+from backend.web.hot_route import HotRoute
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 from backend.web.openapi import header_parameter
 
@@ -48,7 +49,7 @@ class _TaskIdConvertor(Convertor[str]):
 
 register_url_convertor("task_id", _TaskIdConvertor())
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=HotRoute)
 
 IF_MATCH = header_parameter(
     "If-Match", "Only if the task is at this ETag: otherwise 412, with the task as it is"
@@ -171,11 +172,11 @@ async def complete_task(
     responses=CHANGED,
     openapi_extra=IF_MATCH,
 )
-async def delete_task(caller: CallerDep, task_id: TaskId, request: Request) -> None:
+async def delete_task(caller: CallerDep, task_id: TaskId, request: Request) -> Response:
     """Delete a task of the caller's. Deleting it again is a 404."""
-    await crud.delete_task(
-        caller.statements, caller.id, task_id, allowed_versions(request.headers.get("if-match"))
-    )
+    versions = allowed_versions(request.headers.get("if-match"))
+    await crud.delete_task(caller.statements, caller.id, task_id, versions)
+    return Response(status_code=204)
 
 
 @router.get("/count", summary="Count tasks")

@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -18,6 +20,7 @@ log = logging.getLogger("backend.requests")
 
 BODY_MAX = 1024 * 1024
 
+_EXCHANGE = "task_api.exchange"  # in the scope: this request's _Exchange
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 
 _HEADERS = [
@@ -41,45 +44,104 @@ _DOCS_HEADERS = [
 
 
 class RequestMiddleware:
-    """Gives each request an id (a client's own `X-Request-ID` where it is sane), headers and a log line."""
+    """The one layer around every request. Five of them cost a tenth of a request more.
 
-    def __init__(self, app: ASGIApp, docs_path: str) -> None:
-        self.app = app
-        self.docs_path = docs_path
+    It gives each an id (a client's own `X-Request-ID` where it is sane), security headers and a log line;
+    CORS to those that name their origin (the others, from servers, need none of its work); turns them away
+    while the line for the database is full, before they cost anything; stops reading a body that is too
+    large; and answers 500 where nobody caught an error, inside CORS, so that browsers may read it.
+    """
+
+    def __init__(self, app: ASGIApp, *, gate: Gate, docs_path: str, cors: Mapping[str, Any]) -> None:
+        self._app = app
+        self._gate = gate
+        self._docs_path = docs_path
+        self._serve_browser = CORSMiddleware(self._serve, **cors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             brief = _without_traceback(send) if scope["type"] == "lifespan" else send
-            await self.app(scope, receive, brief)
+            await self._app(scope, receive, brief)
             return
-        started = time.perf_counter()
-        status = 0
-        own_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        began = time.perf_counter()
+        own_id, names_origin = _read_headers(scope["headers"])
         name = own_id if _ACCEPTABLE_ID.fullmatch(own_id) else os.urandom(16).hex().encode()
         reset = request_id.set(name.decode())
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = _DOCS_HEADERS if scope["path"] == self.docs_path else _HEADERS
-                message["headers"] = [*message["headers"], *headers, (b"x-request-id", name)]
-            await send(message)
-
+        headers = _DOCS_HEADERS if scope["path"] == self._docs_path else _HEADERS
+        exchange = scope[_EXCHANGE] = _Exchange(receive, send, [*headers, (b"x-request-id", name)])
         try:
-            await self.app(scope, receive, send_with_headers)
+            serve = self._serve_browser if names_origin else self._serve
+            await serve(scope, exchange.receive, exchange.send)
         finally:
-            # Never the query, a header or the body: they hold what people wrote. The path as it was sent,
-            # percent-encoded, cannot break the line.
-            fields = {
-                "method": scope["method"],
-                "path": scope["raw_path"].decode("ascii", "backslashreplace"),
-                "status": status,
-                "ms": round((time.perf_counter() - started) * 1000, 1),
-                "user": scope.get("user_id", "-"),
-            }
-            log.info("request", extra={"fields": fields})
+            _log_request(scope, exchange.status, time.perf_counter() - began)
             request_id.reset(reset)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, or answer that it cannot be: the line is full, or an error was not caught."""
+        if self._gate.is_full and scope["path"].startswith("/api/"):
+            await problem(Overloaded())(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception:
+            log.exception("unhandled error")
+            if scope[_EXCHANGE].status:
+                raise  # too late for another answer: the connection is cut
+            await problem(ApiError())(scope, receive, send)
+
+
+class _Exchange:
+    """A request's body as it comes in, and its answer as it goes out."""
+
+    __slots__ = ("_headers", "_receive", "_send", "_size", "status")
+
+    def __init__(self, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._receive = receive
+        self._send = send
+        self._headers = headers
+        self._size = 0
+        self.status = 0  # of the answer, once it has begun
+
+    async def receive(self) -> Message:
+        """Stop reading a body that is too large. FastAPI's own limit answers in plain text, outside CORS."""
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        if self._size > BODY_MAX:
+            raise HTTPException(413, f"The body is larger than {BODY_MAX} bytes")
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send it with the headers that every answer has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers]
+        await self._send(message)
+
+
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
+    """The first X-Request-ID, and whether there is an Origin."""
+    own_id, names_origin = b"", False
+    for name, value in headers:
+        if name == b"x-request-id":
+            own_id = own_id or value
+        elif name == b"origin":
+            names_origin = True
+    return own_id, names_origin
+
+
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
+    """Never the query, a header or the body: they hold what people wrote.
+
+    The path as it was sent, percent-encoded, cannot break the line.
+    """
+    fields = {
+        "method": scope["method"],
+        "path": scope["raw_path"].decode("ascii", "backslashreplace"),
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+        "user": scope.get("user_id", "-"),
+    }
+    log.info("request", extra={"fields": fields})
 
 
 def _without_traceback(send: Send) -> Send:
@@ -91,76 +153,3 @@ def _without_traceback(send: Send) -> Send:
         await send(message)
 
     return send_brief
-
-
-class BrowserMiddleware(CORSMiddleware):
-    """CORS for requests that name their origin. The others, from servers, need none of its work.
-
-    Their answers lack `Vary: Origin`, which is for caches: no answer may be kept by one.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
-            await super().__call__(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-
-class ServerErrorMiddleware:
-    """Turns what nobody caught into a 500 with its request id. Stands inside CORS: browsers may read it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = False
-
-        async def watch(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watch)
-        except Exception:
-            log.exception("unhandled error")
-            if started:
-                raise  # too late for another answer: the connection is cut
-            await problem(ApiError())(scope, receive, send)
-
-
-class AdmissionMiddleware:
-    """Turns requests for the API away while the line for the database is full, before they cost anything."""
-
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
-        self.app = app
-        self.gate = gate
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.gate.is_full and scope["type"] == "http" and scope["path"].startswith("/api/"):
-            await problem(Overloaded())(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-
-class BodyLimitMiddleware:
-    """Stops reading a body that is too large. FastAPI's own limit answers in plain text, outside CORS."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = 0
-
-        async def limited() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > BODY_MAX:
-                raise HTTPException(413, f"The body is larger than {BODY_MAX} bytes")
-            return message
-
-        await self.app(scope, limited, send)

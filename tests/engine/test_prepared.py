@@ -55,15 +55,15 @@ def test_values_are_converted_both_ways(dialect: Dialect) -> None:
     level, tags, due = prepared.arguments({"level": "high", "tags": ["a", "b"], "due": NOW})
     assert level == 3
     assert tags == (["a", "b"] if dialect.name == "postgresql" else '["a", "b"]')
-    row = prepared.rows([(level, tags, due)])[0]
+    row = prepared.named([(level, tags, due)])[0]
     assert (row.priority, row.tags, row.due_at) == ("high", ["a", "b"], NOW)
 
 
 def test_the_rows_of_a_text_can_be_read() -> None:
     """A text names no columns, but its rows have them."""
     prepared = PreparedStatement(text("SELECT 1, 2"), DIALECTS[0])
-    assert [tuple(row) for row in prepared.rows([(1, 2)])] == [(1, 2)]
-    assert prepared.rows([]) == []
+    assert [tuple(row) for row in prepared.named([(1, 2)])] == [(1, 2)]
+    assert prepared.named([]) == []
 
 
 @pytest.mark.parametrize(

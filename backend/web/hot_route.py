@@ -1,0 +1,146 @@
+"""Routes that are asked for all the time, past what FastAPI finds out anew at each request.
+
+See docs/decisions/hot-routes.md.
+"""
+
+from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
+from typing import Any, get_type_hints
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Values = dict[str, Any]
+Read = Callable[[Request, dict[Any, Any]], Awaitable[Any]]
+
+
+class _Unusual(Exception):
+    """A request that FastAPI has to look at: it is wrong somewhere, or says more than most do."""
+
+
+class HotRoute(APIRoute):
+    """A route that reads the usual request itself, and hands every other one to FastAPI.
+
+    The usual request has a valid path, no header that the route declares, and a valid JSON body where the
+    route takes one. FastAPI answers the others, errors among them, so that there is one description of the
+    route and one set of answers. A route with a parameter of another kind (a query, a cookie, a `yield`), or
+    that leaves its Response to FastAPI, is an ordinary one: `is_hot` says which it is.
+    """
+
+    def __init__(self, *arguments: Any, **said: Any) -> None:
+        super().__init__(*arguments, **said)
+        answers = get_type_hints(self.endpoint).get("return") is Response
+        self.is_hot = answers and _is_plain(self.dependant) and self.max_body_size is None
+
+    def bound(self, ordinary: ASGIApp) -> ASGIApp:
+        """Return the ASGI application of this route; `ordinary` is FastAPI's."""
+        if not self.is_hot:
+            return ordinary
+        values_of = _reader(self.dependant)
+        overrides: dict[Any, Any] = self.dependency_overrides_provider.dependency_overrides  # type: ignore[union-attr] # an application
+        endpoint = self.endpoint
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive, send)
+            try:
+                if overrides:
+                    raise _Unusual
+                values = await values_of(request, {})
+            except _Unusual:
+                await ordinary(scope, _again(request, receive), send)
+                return
+            response = await endpoint(**values)
+            await response(scope, receive, send)
+
+        return app
+
+
+def _is_plain(dependant: Dependant) -> bool:
+    """Whether _reader can read all that a function takes."""
+    others = (
+        dependant.query_params,
+        dependant.cookie_params,
+        dependant.websocket_param_name,
+        dependant.http_connection_param_name,
+        dependant.response_param_name,
+        dependant.background_tasks_param_name,
+        dependant.security_scopes_param_name,
+    )
+    call = dependant.call
+    return (
+        not any(others)
+        and (iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__))
+        and len(dependant.body_params) <= 1
+        and not any(field.field_info.is_required() for field in dependant.header_params)
+        and all(_is_plain(part) for part in dependant.dependencies)
+    )
+
+
+def _reader(dependant: Dependant) -> Read:
+    """Return what reads a function's arguments from a request, each dependency once."""
+    parts = [(part.name, part.call, _reader(part)) for part in dependant.dependencies]
+    paths = [(field.name, field.alias, field.validate) for field in dependant.path_params]
+    headers = [(field.name, field.alias, field.get_default()) for field in dependant.header_params]
+    bodies = [(field.name, _body_reader(field.field_info)) for field in dependant.body_params]
+    own_name = dependant.request_param_name
+
+    async def values_of(request: Request, known: dict[Any, Any]) -> Values:
+        values: Values = {} if own_name is None else {own_name: request}
+        for name, call, read in parts:
+            if call not in known:
+                known[call] = await call(**await read(request, known))  # type: ignore[misc] # each has one
+            if name is not None:
+                values[name] = known[call]
+        for name, alias, validate in paths:
+            values[name], errors = validate(request.path_params[alias])
+            if errors:
+                raise _Unusual
+        for name, alias, default in headers:
+            if alias in request.headers:
+                raise _Unusual
+            values[name] = default
+        for name, read_body in bodies:
+            values[name] = read_body(request.headers, await request.body())
+        return values
+
+    return values_of
+
+
+def _body_reader(body: FieldInfo) -> Callable[[Headers, bytes], Any]:
+    annotation: Any = body.annotation
+    validate, required = TypeAdapter(annotation).validate_json, body.is_required()
+
+    def read(headers: Headers, content: bytes) -> Any:
+        if not content and not required:
+            return None
+        if headers.get("content-type") != "application/json":
+            raise _Unusual
+        try:
+            return validate(content)
+        except ValidationError:
+            raise _Unusual from None
+
+    return read
+
+
+def _again(request: Request, receive: Receive) -> Receive:
+    """Let what was read of the body be read once more."""
+    content: bytes | None = getattr(request, "_body", None)
+    if content is None:
+        return receive
+
+    async def first() -> Message:
+        nonlocal content
+        if content is None:
+            return await receive()
+        message: Message = {"type": "http.request", "body": content, "more_body": False}
+        content = None
+        return message
+
+    return first
