@@ -15,9 +15,9 @@ from typing import Any
 from fastapi import Request
 from sqlalchemy import Connection, String, column, event, select, table, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from backend.config import Settings
@@ -26,6 +26,7 @@ from backend.engine.connector import Connector
 from backend.engine.driver_errors import CONNECT_ERRORS, describe, translate
 from backend.engine.dsn import Dsn
 from backend.engine.gate import Gate
+from backend.engine.pool import Pool
 from backend.engine.statements import Transaction
 from backend.errors import ApiError, SchemaOutdated
 
@@ -58,7 +59,6 @@ class Database:
         self._sessions = async_sessionmaker(self._transactional, class_=AsyncSession, expire_on_commit=False)
         self.statements = Autocommit(
             self.engine,
-            self._connector,
             self.turn,
             self._transactional.begin,
             keeps_statements=not dsn.is_sqlite and "prepared_statement_cache_size" not in dsn.connect_args,
@@ -66,7 +66,7 @@ class Database:
         if dsn.is_sqlite:
             event.listen(self._transactional.sync_engine, "begin", _begin_immediate)
         else:
-            event.listen(self.engine.sync_engine, "checkout", self.statements.refuse_dead)
+            event.listen(self.engine.sync_engine, "checkout", _refuse_unfit)
         self.revision = ""  # of the schema that this version needs; known once it was looked at
         # All share the one connection of an in-memory SQLite.
         self.gate = Gate(
@@ -209,6 +209,8 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
     if not for_schema and not dsn.is_memory:
         size, recycle = settings.database_pool_size, settings.database_pool_recycle
         options |= {"pool_size": size, "max_overflow": 0, "pool_recycle": recycle}
+    if not dsn.is_sqlite and not for_schema:
+        options["poolclass"] = Pool
     if not dsn.is_sqlite:
         arguments["async_creator_fn"] = connector
         arguments["command_timeout"] = None if for_schema else settings.database_statement_timeout
@@ -219,8 +221,6 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
     engine.dialect.user_id_type = settings.auth_user_id_type  # type: ignore[attr-defined] # ours
     if dsn.is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    else:
-        event.listen(engine.sync_engine, "connect", _note_age)
     return engine
 
 
@@ -245,5 +245,7 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _note_age(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-    record.info["opened"] = time.monotonic()
+def _refuse_unfit(_: DBAPIConnection, entry: ConnectionPoolEntry, connection: PoolProxiedConnection) -> None:
+    assert isinstance(connection._pool, Pool)
+    if not connection._pool.is_fit(entry):
+        raise DisconnectionError("the server has closed this connection")

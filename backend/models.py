@@ -110,6 +110,11 @@ class TextList(TypeDecorator[list[str]]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return ARRAY(Text()) if dialect.name == "postgresql" else JSON()
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], list[str] | None] | None:
+        if dialect.name == "postgresql":
+            return None  # the driver makes a list of it
+        return super().result_processor(dialect, coltype)
+
 
 class no_texts(FunctionElement[list[str]]):  # noqa: N801 - reads as the SQL literal it is
     """An empty TextList."""

@@ -1,19 +1,18 @@
 """Statements that are each a transaction of their own: one round trip, a connection only for that time."""
 
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Executable
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, PoolProxiedConnection
 from sqlalchemy.util.concurrency import greenlet_spawn
 
-from backend.engine.connector import Connector, MustConnect
 from backend.engine.driver_errors import STATEMENT_ERRORS, is_dead_connection, is_spoilt, never_ran
+from backend.engine.pool import Pool
 from backend.engine.prepared import PreparedStatement
 from backend.engine.statements import Statements, Transaction
 
@@ -31,7 +30,6 @@ class Autocommit(Statements):
     def __init__(
         self,
         engine: AsyncEngine,
-        connector: Connector,
         turn: Callable[[], AbstractAsyncContextManager[None]],
         begin: Callable[[], AbstractAsyncContextManager[Any]],
         *,
@@ -40,12 +38,10 @@ class Autocommit(Statements):
         self.dialect = engine.dialect.name
         self.observers: list[Observer] = []
         self._engine = engine
-        self._connector = connector
         self._turn = turn
         self._begin = begin
         self._keeps_statements = keeps_statements
         self._prepared: WeakKeyDictionary[Executable, PreparedStatement] = WeakKeyDictionary()
-        self._suspect = float("-inf")  # connections opened before that may be as dead as one of them was
 
     def prepare(self, statement: Executable) -> PreparedStatement:
         """Return the statement compiled: made at its first use, kept while the statement lives."""
@@ -81,66 +77,61 @@ class Autocommit(Statements):
         """Run one statement on a pooled connection, as the driver has it."""
         for observe in self.observers:
             observe(sql, arguments)
+        if self._keeps_statements:
+            return await self._fetch_kept(sql, arguments)
+        return await greenlet_spawn(self._fetch_with_cursor, sql, arguments)
+
+    def _fetch_with_cursor(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         connection: PoolProxiedConnection | None = None
-        driver_error = self._engine.dialect.loaded_dbapi.Error
         try:
-            connection = await self._checkout()
-            if self._keeps_statements:
-                driver: Any = connection.driver_connection
-                rows: Sequence[Sequence[Any]] = await driver.fetch_kept(sql, arguments)
-                connection.close()  # back into the pool; nothing is to be rolled back, so nothing waits
-            else:
-                rows = await greenlet_spawn(_fetch_with_cursor, connection, sql, arguments)
-        except (driver_error, *STATEMENT_ERRORS) as error:
-            if connection is None and not isinstance(error, driver_error):
-                raise
-            raise await greenlet_spawn(self._failed, error, connection, sql) from error
+            connection = self._engine.sync_engine.raw_connection()
+            cursor = connection.cursor()
+            cursor.execute(sql, arguments)
+            rows = cursor.fetchall() if cursor.description else ()
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            raise self._as_sqlalchemy(error, connection, sql) from error
         except BaseException:  # cancelled or too slow: the statement may still run, and must not meet another
             if connection is not None:
-                await greenlet_spawn(connection.invalidate)
+                connection.invalidate()
             raise
+        finally:
+            if connection is not None:
+                connection.close()
         return rows
 
-    async def _checkout(self) -> PoolProxiedConnection:
-        """Take a connection of the pool. An idle one of asyncpg's is had without a greenlet, which costs."""
-        if self._keeps_statements:
-            self._connector.may_connect = False
-            try:
-                return self._engine.sync_engine.raw_connection()
-            except MustConnect:
-                pass
-            finally:
-                self._connector.may_connect = True
-        return await greenlet_spawn(self._engine.sync_engine.raw_connection)
+    async def _fetch_kept(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        pool: Any = self._engine.pool
+        entry = await self._borrow(pool)
+        driver: Any = entry.driver_connection
+        try:
+            rows: Sequence[Sequence[Any]] = await driver.fetch_kept(sql, arguments)
+        except STATEMENT_ERRORS as error:
+            raise self._as_sqlalchemy(error, entry, sql) from error
+        except BaseException:  # as above
+            await greenlet_spawn(entry.invalidate)
+            raise
+        finally:
+            pool.give_back(entry)
+        return rows
 
-    def _failed(self, error: Any, connection: PoolProxiedConnection | None, sql: str) -> DBAPIError:
-        """Give the connection back, and return the driver's error as SQLAlchemy's."""
-        dialect, dead = self._engine.dialect, False
-        if connection is not None:
-            dead = dialect.is_disconnect(error, connection, None)
-            connection.close()
+    async def _borrow(self, pool: Pool) -> ConnectionPoolEntry:
+        """Take an idle connection of the pool, or let SQLAlchemy open one: in a greenlet, which costs."""
+        entry = pool.borrow()
+        while entry is None:
+            opened = await greenlet_spawn(self._engine.sync_engine.raw_connection)
+            opened.close()  # into the pool
+            entry = pool.borrow()
+        return entry
+
+    def _as_sqlalchemy(self, error: Any, connection: ManagesConnection | None, sql: str) -> DBAPIError:
+        """Return the driver's error as SQLAlchemy's, and note what it says of the connections."""
+        dialect = self._engine.dialect
+        adapted: Any = connection and connection.dbapi_connection
+        dead = dialect.is_disconnect(error, adapted, None)
         failed = DBAPIError.instance(
             sql, None, error, Exception, hide_parameters=True, connection_invalidated=dead, dialect=dialect
         )
         assert isinstance(failed, DBAPIError)
-        if is_dead_connection(failed) or is_spoilt(error):  # and so may be those opened before
-            self._suspect = time.monotonic()
+        if isinstance(self._engine.pool, Pool) and (is_dead_connection(failed) or is_spoilt(error)):
+            self._engine.pool.distrust()
         return failed
-
-    def refuse_dead(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
-        """Look at the socket's state, which costs nothing, where a ping would cost a round trip.
-
-        The pool's event `checkout`.
-        """
-        if connection.driver_connection.is_closed() or record.info["opened"] <= self._suspect:
-            raise DisconnectionError("the server has closed this connection")
-
-
-def _fetch_with_cursor(
-    connection: PoolProxiedConnection, sql: str, arguments: Sequence[Any]
-) -> Sequence[Sequence[Any]]:
-    cursor = connection.cursor()
-    cursor.execute(sql, arguments)
-    rows = cursor.fetchall() if cursor.description else ()
-    connection.close()
-    return rows

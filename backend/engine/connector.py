@@ -51,10 +51,6 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no t
                 await super().close(timeout=timeout)
 
 
-class MustConnect(Exception):
-    """There is no idle connection at hand: one must be opened, which takes time."""
-
-
 class Connector:
     """Opens connections, and waits for a database that is waking up.
 
@@ -66,7 +62,6 @@ class Connector:
     def __init__(self, budget: float) -> None:
         self._budget = budget
         self._deadline = self._last_failure = float("-inf")  # of the latest outage
-        self.may_connect = True
         self._connecting = 0
         self._process, self._numbers = uuid4().hex, itertools.count()
         self._opened: WeakSet[Connection] = WeakSet()
@@ -84,12 +79,9 @@ class Connector:
         """Connect with asyncpg's arguments.
 
         Raises:
-            MustConnect: not `may_connect`.
             DatabaseWaking: it was not there within the budget.
             DatabaseUnavailable: it refuses, and trying again would not help.
         """
-        if not self.may_connect:
-            raise MustConnect
         return self._open(*args, **options)
 
     async def _open(self, *args: Any, **options: Any) -> asyncpg.Connection:

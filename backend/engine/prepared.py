@@ -94,7 +94,7 @@ class PreparedStatement:
         return [make(row) for row in self.rows(rows)]
 
     def _converted(self, row: Sequence[Any]) -> list[Any]:
-        values = list(row)
+        values = [*row]
         for index, convert in self._converters:
             values[index] = convert(values[index])
         return values

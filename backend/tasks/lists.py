@@ -1,6 +1,6 @@
 """The statements that look through a user's tasks: lists, counts, statistics. One statement each."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -132,9 +132,11 @@ def _column(sort: Sort) -> Column[Any]:
     return tasks.c[_SORTS.get(sort, sort)]
 
 
+@cache
 def _sort_index(sort: Sort) -> int:
     """Where in a row its place in the order stands: every column that is sorted by is read."""
-    return len(READ) if sort == "relevance" else READ.index(_column(sort))
+    names = [column.name for column in READ]
+    return len(names) if sort == "relevance" else names.index(_column(sort).name)
 
 
 def _relevance(words: int) -> ColumnElement[Any]:

@@ -53,5 +53,6 @@ class CursorCodec:
         return Position(datetime.fromisoformat(value) if kind == "t" else value, last_id)
 
     def _mac(self, payload: bytes, context: tuple[object, ...]) -> bytes:
+        # BLAKE2 has a keyed mode of its own; OpenSSL's HMAC takes twenty times as long to begin.
         signed = json.dumps(context).encode() + b"\0" + payload
-        return hmac.digest(self._key, signed, hashlib.sha256)[:_MAC_SIZE]
+        return hashlib.blake2b(signed, digest_size=_MAC_SIZE, key=self._key).digest()
