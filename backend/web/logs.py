@@ -3,9 +3,12 @@
 import json
 import logging
 import sys
+import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import TextIO
 
 from backend.config import Settings
 
@@ -13,33 +16,42 @@ from backend.config import Settings
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
+Fields = Mapping[str, object]
+
+
 class TextFormatter(logging.Formatter):
     """`time level logger message key=value… request_id`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join([f" {name}={value}" for name, value in getattr(record, "fields", {}).items()])
-        level, name, message = record.levelname.lower(), record.name, record.getMessage()
-        line = f"{_time(record.created)} {level} {name} {message}{fields} request_id={request_id.get()}"
-        if not line.isprintable():
-            line = line.translate(_ESCAPED)
+        line = self.line(record.created, record.levelname, record.name, record.getMessage(), _fields(record))
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+    def line(self, created: float, level: str, name: str, message: str, fields: Fields) -> str:
+        """What a record without an exception comes to."""
+        rest = "".join([f" {name}={value}" for name, value in fields.items()])
+        line = f"{_time(created)} {level.lower()} {name} {message}{rest} request_id={request_id.get()}"
+        return line if line.isprintable() else line.translate(_ESCAPED)
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            "time": _time(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-            "request_id": request_id.get(),
-        }
+        fields = _fields(record)
         if record.exc_info:
-            fields["exception"] = f"\n{self.formatException(record.exc_info)}"
-        return json.dumps(fields, default=str)
+            fields = {**fields, "exception": f"\n{self.formatException(record.exc_info)}"}
+        return self.line(record.created, record.levelname, record.name, record.getMessage(), fields)
+
+    def line(self, created: float, level: str, name: str, message: str, fields: Fields) -> str:
+        """What a record comes to."""
+        head = {"time": _time(created), "level": level.lower(), "logger": name, "message": message}
+        return json.dumps({**head, **fields, "request_id": request_id.get()}, default=str)
+
+
+def _fields(record: logging.LogRecord) -> Fields:
+    """What was logged with `extra={"fields": {…}}`."""
+    fields: Fields = getattr(record, "fields", {})
+    return fields
 
 
 # What would end a line, or move the cursor of whoever reads it: a driver's message has several lines.
@@ -56,10 +68,36 @@ def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+class Handler(logging.StreamHandler[TextIO]):
+    """Writes to stderr."""
+
+    def __init__(self, formatter: TextFormatter | JsonFormatter) -> None:
+        super().__init__(sys.stderr)
+        self.formatter: TextFormatter | JsonFormatter = formatter
+
+    def write(self, name: str, message: str, fields: Fields) -> None:
+        """Write what a record of INFO would come to, without the record, which costs more than the line."""
+        self.stream.write(f"{self.formatter.line(time.time(), 'INFO', name, message, fields)}\n")
+        self.flush()
+
+
+_requests = logging.getLogger("backend.requests")
+
+
+def log_request(fields: Fields) -> None:
+    """Write the line of a request."""
+    handlers = logging.root.handlers
+    if not _requests.isEnabledFor(logging.INFO):
+        return
+    if len(handlers) == 1 and isinstance(handlers[0], Handler) and not _requests.handlers:
+        handlers[0].write(_requests.name, "request", fields)
+    else:  # somebody else listens too
+        _requests.info("request", extra={"fields": fields})
+
+
 def configure(settings: Settings) -> None:
     """Send this process's log to stderr in the format asked for."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    handler = Handler(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     # What no line shows need not be found out for each (the logging manual's "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backend.engine.gate import Gate
 from backend.errors import ApiError, Overloaded
 from backend.web.handlers import problem
-from backend.web.logs import request_id
+from backend.web.logs import log_request, request_id
 
 log = logging.getLogger("backend.requests")
 
@@ -134,14 +134,14 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
 
     The path as it was sent, percent-encoded, cannot break the line.
     """
-    fields = {
+    fields: dict[str, object] = {
         "method": scope["method"],
         "path": scope["raw_path"].decode("ascii", "backslashreplace"),
         "status": status,
         "ms": round(seconds * 1000, 1),
         "user": scope.get("user_id", "-"),
     }
-    log.info("request", extra={"fields": fields})
+    log_request(fields)
 
 
 def _without_traceback(send: Send) -> Send:

@@ -41,10 +41,12 @@ def routes_under(
 
 def add_routes(app: FastAPI, routes: Iterable[APIRoute]) -> None:
     """Give an application routes that are made already: own copies, which heed its dependency_overrides."""
+    own = []
     for made in routes:
         route = copy(made)  # what is dear to build, the models, stays shared
         route.dependency_overrides_provider = app
         route.app = limit_body(request_response(route.get_route_handler()), route.max_body_size)
         if isinstance(route, HotRoute):
             route.app = route.bound(route.app)
-        app.router.routes.append(route)
+        own.append(route)
+    app.router.routes[:0] = own  # before the document's, which a request would be compared with first
