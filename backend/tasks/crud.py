@@ -64,10 +64,13 @@ _DELETE = delete(tasks).where(_ONE).returning(tasks.c.id)
 WRITE = update(tasks).where(_ONE).values(bound(*CHANGING, prefix="new_"))
 
 
+_SAID = tuple(name for name in INSERTED if name in TaskCreate.model_fields)
+
+
 def insert_values(user_id: str, task: TaskCreate) -> dict[str, Any]:
     """Return the columns of a new task of the user's."""
     values: dict[str, Any] = {"user_id": user_id}
-    values |= {name: getattr(task, name) for name in INSERTED if name in TaskCreate.model_fields}
+    values |= {name: getattr(task, name) for name in _SAID}
     values |= planning.due_columns(task.due_date, task.timezone)
     values |= planning.series_columns(task.recurring_pattern, task.due_date)
     return values

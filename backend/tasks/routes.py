@@ -92,7 +92,7 @@ async def create_task(
     async def write(statements: Statements) -> Reply:
         created = await crud.create_task(statements, caller.id, task)
         headers = {"Location": f"{quote(request.scope['path'])}/{created.id}", "ETag": etag(created)}
-        return Reply(201, to_json(created).decode(), headers)
+        return Reply(201, to_json(created), headers)
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 

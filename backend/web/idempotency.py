@@ -27,7 +27,7 @@ class Reply(NamedTuple):
     """An answer that can be kept."""
 
     status: int
-    body: str
+    body: bytes
     headers: dict[str, str]
 
 
@@ -60,7 +60,7 @@ async def answer_once(
     if first.fingerprint != fingerprint:
         raise KeyReused
     headers = json.loads(first.headers) | {"Idempotency-Replayed": "true"}
-    return _response(Reply(first.status, first.body, headers))
+    return _response(Reply(first.status, first.body.encode(), headers))
 
 
 async def _fingerprint(request: Request) -> str:

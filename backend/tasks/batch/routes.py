@@ -42,7 +42,7 @@ async def run_batch(
 
     async def write(statements: Statements) -> Reply:
         results = await crud.run_batch(statements, caller.id, batch.operations, atomic=atomic)
-        return Reply(200, BatchReply(results=results).model_dump_json(), {})
+        return Reply(200, BatchReply(results=results).model_dump_json().encode(), {})
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
@@ -67,7 +67,7 @@ async def complete_all(
 
     async def write(statements: Statements) -> Reply:
         count = CompletedCount(completed=await crud.complete_all(statements, caller.id, query))
-        return Reply(200, count.model_dump_json(), {})
+        return Reply(200, count.model_dump_json().encode(), {})
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 

@@ -101,7 +101,7 @@ async def import_tasks(
             invalid=statuses.count("invalid"),
             lines=results,
         )
-        return Reply(200, reply.model_dump_json(), {})
+        return Reply(200, reply.model_dump_json().encode(), {})
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write_all)
 
