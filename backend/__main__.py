@@ -10,7 +10,6 @@ import time
 from datetime import UTC, datetime
 
 import uvicorn
-from alembic.util import CommandError
 from jose import jwt
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -20,7 +19,6 @@ from backend.config import Settings, load_settings
 from backend.db import Database
 from backend.errors import ApiError
 from backend.main import create_app
-from backend.migrations.writing import write
 from backend.web import logs
 
 STOP_SECONDS = 10  # how long running requests may take to finish once the process was told to stop
@@ -136,13 +134,13 @@ def main() -> None:
         elif arguments.command == "token":
             token(settings, arguments.user_id, arguments.email or f"{arguments.user_id}@localhost")
         elif arguments.message is not None:
-            print(write(settings, arguments.message))
+            print(migrate.write_migration(settings, arguments.message))
         else:
             logs.configure(settings)
             asyncio.run(_migrate(settings, arguments))
     except ApiError as error:
         raise SystemExit(f"error: {error.detail}") from None
-    except (migrate.SchemaError, CommandError) as error:
+    except migrate.SchemaError as error:
         raise SystemExit(f"error: {error}") from None
 
 

@@ -31,11 +31,10 @@ from sqlalchemy import (
 )
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from backend import migrate
 from backend.config import Settings
 from backend.db import VERSION_TABLE, Database
 from backend.migrate import SchemaError, downgrade, prepare, upgrade
-from backend.migrations import writing
+from backend.migrations import state, writing
 from backend.models import TextList, UserId, no_texts, schema, utc_now
 from tests.chaos.proxy import Proxy
 from tests.conftest import SECRET, Databases, settings_for
@@ -276,9 +275,9 @@ def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A copy of the migrations, which the service takes for its own, under the rules of the house."""
     checkout = tmp_path / "checkout"
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(migrate.SCRIPTS, checkout / "backend" / "migrations", ignore=ignored)
+    shutil.copytree(state.SCRIPTS, checkout / "backend" / "migrations", ignore=ignored)
     shutil.copy(CHECKOUT / "pyproject.toml", checkout)
-    monkeypatch.setattr(migrate, "SCRIPTS", checkout / "backend" / "migrations")
+    monkeypatch.setattr(state, "SCRIPTS", checkout / "backend" / "migrations")
     return checkout / "backend" / "migrations"
 
 

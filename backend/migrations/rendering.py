@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
 from backend.db import VERSION_TABLE
-from backend.migrate import SchemaError
+from backend.migrations.state import SchemaError
 from backend.models import TextList, no_texts, users, utc_now
 
 Facts = dict[tuple[str, str, str], str]

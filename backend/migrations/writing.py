@@ -19,8 +19,9 @@ from sqlalchemy.schema import DDLElement
 
 from backend.config import Settings
 from backend.db import VERSION_TABLE
-from backend.migrate import SchemaError, alembic
 from backend.migrations.rendering import POSTGRESQL, Facts, differing, render
+from backend.migrations.running import alembic
+from backend.migrations.state import SchemaError
 from backend.models import schema, users
 
 _NAME = r'("[^"]+"|\w+)'

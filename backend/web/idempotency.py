@@ -52,9 +52,8 @@ async def answer_once(
     async with statements.transaction() as transaction:
         if await kept_answers.claim(transaction, user_id, key, fingerprint):
             reply = await write(transaction)
-            await kept_answers.store(
-                transaction, user_id, key, reply.status, json.dumps(reply.headers), reply.body
-            )
+            headers, body = json.dumps(reply.headers), reply.body.decode()
+            await kept_answers.store(transaction, user_id, key, reply.status, headers, body)
             return _response(reply)
         first = await kept_answers.get(transaction, user_id, key)
     if first.fingerprint != fingerprint:
