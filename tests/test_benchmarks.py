@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from backend.main import create_app
 from benchmarks import __main__ as benchmark
-from benchmarks import chart, data, load
+from benchmarks import chart, data, load, profile
 from tests.conftest import SECRET, Databases, settings_for, token_for
 
 TASKS, USERS = 200, 4
@@ -90,3 +90,10 @@ def test_it_runs_without_wrk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert compared["ratios"]["documents"]["cpu"] < 1, "no benchmark is so short that it says otherwise"
     assert "this service" in results.with_suffix(".svg").read_text()
     assert "service" in chart.table(found)
+
+
+def test_the_profile_knows_its_layers() -> None:
+    """What `make profile` measures is there: a layer that was renamed would be missed at the next profile."""
+    for layer, owner, names in profile.LAYERS:
+        for name in names:
+            assert callable(getattr(owner, name)), f"{layer}: {owner.__name__} has no {name}"

