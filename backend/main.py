@@ -36,6 +36,7 @@ from backend.tasks.batch import routes as bulk
 from backend.tasks.files import routes as transfer
 from backend.web import handlers, logs, system
 from backend.web.cursor import CursorCodec
+from backend.web.hot_routes import HotRoutes
 from backend.web.middleware import RequestMiddleware
 from backend.web.registration import add_routes, operation_id, routes_under
 
@@ -91,6 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.jwks = Jwks(settings.jwks_url) if settings.jwks_url else None
     app.state.verifier = TokenVerifier(settings, app.state.jwks)
     app.state.cursors = CursorCodec(settings.cursor_secret)
+    app.add_middleware(HotRoutes, routes=_task_routes())
     app.add_middleware(
         RequestMiddleware,
         gate=app.state.database.gate,

@@ -27,7 +27,6 @@ from backend.tasks.wire import Task, to_json
 from backend.web.cursor import CursorCodec
 from backend.web.etags import allowed_versions, etag, is_unchanged
 from backend.web.handlers import documented
-from backend.web.hot_route import HotRoute
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 from backend.web.openapi import header_parameter
 
@@ -49,7 +48,7 @@ class _TaskIdConvertor(Convertor[str]):
 
 register_url_convertor("task_id", _TaskIdConvertor())
 
-router = APIRouter(tags=["tasks"], route_class=HotRoute)
+router = APIRouter(tags=["tasks"])
 
 IF_MATCH = header_parameter(
     "If-Match", "Only if the task is at this ETag: otherwise 412, with the task as it is"

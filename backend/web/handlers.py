@@ -63,6 +63,15 @@ def _answer(
     return Response(content, status, headers, media_type="application/json")
 
 
+def answer_error(request: Request, error: ApiError | HTTPException | RequestValidationError) -> Response:
+    """The answer to an error that was raised on purpose."""
+    if isinstance(error, ApiError):
+        return problem(error)
+    if isinstance(error, HTTPException):
+        return _http_error(request, error)
+    return _validation_error(request, error)
+
+
 def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return problem(error)

@@ -9,7 +9,6 @@ from fastapi.routing import APIRoute, request_response
 from fastapi.routing import wrap_app_with_body_limit as limit_body  # type: ignore[attr-defined] # as APIRoute does
 
 from backend.web.handlers import Responses
-from backend.web.hot_route import HotRoute
 
 # All that a route can be told. It keeps each under the name of the argument.
 _SAID = tuple(inspect.signature(APIRoute).parameters)
@@ -46,7 +45,5 @@ def add_routes(app: FastAPI, routes: Iterable[APIRoute]) -> None:
         route = copy(made)  # what is dear to build, the models, stays shared
         route.dependency_overrides_provider = app
         route.app = limit_body(request_response(route.get_route_handler()), route.max_body_size)
-        if isinstance(route, HotRoute):
-            route.app = route.bound(route.app)
         own.append(route)
     app.router.routes[:0] = own  # before the document's, which a request would be compared with first

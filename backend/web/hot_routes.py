@@ -1,20 +1,26 @@
-"""Routes that are asked for all the time, past what FastAPI finds out anew at each request.
+"""Routes that are asked for all the time, in front of what FastAPI finds out anew at each request.
 
 See docs/decisions/hot-routes.md.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from inspect import iscoroutinefunction
 from typing import Any, get_type_hints
 
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.errors import ApiError
+from backend.web.handlers import answer_error
 
 Values = dict[str, Any]
 Read = Callable[[Request, dict[Any, Any]], Awaitable[Any]]
@@ -24,41 +30,54 @@ class _Unusual(Exception):
     """A request that FastAPI has to look at: it is wrong somewhere, or says more than most do."""
 
 
-class HotRoute(APIRoute):
-    """A route that reads the usual request itself, and hands every other one to FastAPI.
+class HotRoutes:
+    """Answers the usual request to some routes itself, and hands every other one to FastAPI behind it.
 
     The usual request has a valid path, no header that the route declares, and a valid JSON body where the
-    route takes one. FastAPI answers the others, errors among them, so that there is one description of the
-    route and one set of answers. A route with a parameter of another kind (a query, a cookie, a `yield`), or
-    that leaves its Response to FastAPI, is an ordinary one: `is_hot` says which it is.
+    route takes one. FastAPI answers the others, so that there is one description of a route and one set of
+    answers. A route with a parameter of another kind (a query, a cookie, a `yield`), or that leaves its
+    Response to FastAPI, is none of these.
     """
 
-    def __init__(self, *arguments: Any, **said: Any) -> None:
-        super().__init__(*arguments, **said)
-        answers = get_type_hints(self.endpoint).get("return") is Response
-        self.is_hot = answers and _is_plain(self.dependant) and self.max_body_size is None
+    def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:
+        self._app = app
+        self._routes = [
+            (route, route.path_regex.match, route.methods or (), route.endpoint, _reader(route.dependant))
+            for route in routes
+            if is_hot(route)
+        ]
 
-    def bound(self, ordinary: ASGIApp) -> ASGIApp:
-        """Return the ASGI application of this route; `ordinary` is FastAPI's."""
-        if not self.is_hot:
-            return ordinary
-        values_of = _reader(self.dependant)
-        overrides: dict[Any, Any] = self.dependency_overrides_provider.dependency_overrides  # type: ignore[union-attr] # an application
-        endpoint = self.endpoint
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            request = Request(scope, receive, send)
-            try:
-                if overrides:
-                    raise _Unusual
-                values = await values_of(request, {})
-            except _Unusual:
-                await ordinary(scope, _again(request, receive), send)
-                return
-            response = await endpoint(**values)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send) if scope["type"] == "http" else None
+        if request is None or scope["app"].dependency_overrides:
+            await self._app(scope, receive, send)
+            return
+        try:
+            response = await self._answer(request)
+        except (_Unusual, ClientDisconnect):
+            await self._app(scope, _again(request, receive), send)
+        else:
             await response(scope, receive, send)
 
-        return app
+    async def _answer(self, request: Request) -> Response:
+        scope = request.scope
+        path, method = get_route_path(scope), scope["method"]
+        for route, match, methods, endpoint, values_of in self._routes:
+            if method in methods and (found := match(path)):
+                scope["path_params"] = found.groupdict()
+                try:
+                    answer: Response = await endpoint(**await values_of(request, {}))
+                except (ApiError, HTTPException, RequestValidationError) as error:
+                    scope["route"] = route
+                    return answer_error(request, error)
+                return answer
+        raise _Unusual
+
+
+def is_hot(route: APIRoute) -> bool:
+    """Whether HotRoutes can read all that a route takes, and has its answer from the route."""
+    answers = get_type_hints(route.endpoint).get("return") is Response
+    return answers and _is_plain(route.dependant) and route.max_body_size is None
 
 
 def _is_plain(dependant: Dependant) -> bool:
@@ -77,9 +96,15 @@ def _is_plain(dependant: Dependant) -> bool:
         not any(others)
         and (iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__))
         and len(dependant.body_params) <= 1
+        and all(_media_type(field.field_info) == "application/json" for field in dependant.body_params)
         and not any(field.field_info.is_required() for field in dependant.header_params)
         and all(_is_plain(part) for part in dependant.dependencies)
     )
+
+
+def _media_type(body: FieldInfo) -> str:
+    media_type: str = getattr(body, "media_type", "application/json")
+    return media_type
 
 
 def _reader(dependant: Dependant) -> Read:
