@@ -52,7 +52,8 @@ class utc_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL funct
 
 @compiles(utc_now)
 def _utc_now(element: utc_now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "now()"
+    # Citus refuses a clock inside CASE in an UPDATE, and a subquery in an INSERT.
+    return "(SELECT now())" if compiler.isupdate else "now()"
 
 
 @compiles(utc_now, "sqlite")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +23,7 @@ from backend.config import Settings
 from backend.db import Database
 from backend.main import create_app, spared_garbage_collection
 from backend.migrate import prepare
+from tests.ownership import objection
 from tests.postgres import Postgres
 from tests.scratch import scratch
 
@@ -167,20 +167,14 @@ async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     await databases.drop(url)
 
 
-# The owned tables of a statement, and the ways in which it can name the owner.
-_OWNED_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN) (tasks|idempotency_keys)\b", re.IGNORECASE)
-_OWNER = r"\b{0}\.user_id = |INSERT INTO {0} \(user_id,"
-
-
 class Sent(list[str]):
-    """What the service sent to its database. Every statement on an owned table must carry the owner."""
+    """What the service sent to its database, held to the rules of ownership.py."""
 
     def watch(self, database: Database) -> None:
         def record(statement: str, parameters: Any) -> None:
             self.append(statement)
-            for table in _OWNED_TABLE.findall(statement):
-                if not re.search(_OWNER.format(table), statement, re.IGNORECASE):
-                    raise AssertionError(f"a statement on an owned table without its owner: {statement}")
+            if problem := objection(statement, parameters):
+                raise AssertionError(f"{problem}: {statement}")
 
         database.observe(record)
 

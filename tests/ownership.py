@@ -1,0 +1,34 @@
+"""What every statement on an owned table keeps to: it has its owner, one only, and any machine can run it."""
+
+import re
+from typing import Any
+
+# The owned tables of a statement, and the ways in which it can name the owner.
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN) (tasks|idempotency_keys)\b", re.IGNORECASE)
+_OWNER = r"\b{0}\.user_id = |INSERT INTO {0} \(user_id,"
+# Where PostgreSQL is told who that is: in a condition, and as the first of the values of a row.
+_OWNERS = re.compile(r"user_id = \$(\d+)|(?:VALUES |\), )\(\$(\d+)")
+
+# Citus decides once where an UPDATE runs, and refuses within its CASE and COALESCE what is not the same each
+# time that it is asked; as a subquery it is asked once.
+_CHANGING = re.compile(
+    r"(?<!\(SELECT )\b(?:now|\w*_timestamp|timeofday|random|\w*uuid|nextval)\(|\b(?:CURRENT|LOCAL)_?TIME",
+    re.IGNORECASE,
+)
+
+
+def objection(statement: str, parameters: Any) -> str | None:
+    """Say which rule a statement breaks, as the driver gets it with its parameters; None where none."""
+    tables = _TABLE.findall(statement)
+    for table in tables:
+        if not re.search(_OWNER.format(table), statement, re.IGNORECASE):
+            return "a statement on an owned table without its owner"
+    if not tables:
+        return None
+    for values in parameters if isinstance(parameters, list) else [parameters]:
+        places = [int(place) for found in _OWNERS.findall(statement) for place in found if place]
+        if len({values[place - 1] for place in places}) > 1:
+            return "a statement on the rows of two owners"
+    if statement.startswith("UPDATE") and _CHANGING.search(statement):
+        return "an UPDATE with a clock that is no subquery: use utc_now()"
+    return None
