@@ -37,7 +37,7 @@ from backend.config import Settings
 from backend.db import VERSION_TABLE, Database
 from backend.migrate import SchemaError, downgrade, prepare, upgrade
 from backend.migrations import running, state, writing
-from backend.models import TextList, UserId, no_texts, schema, utc_now
+from backend.models import OwnersKey, TextList, UserId, no_texts, schema, utc_now
 from tests.chaos.proxy import Proxy
 from tests.conftest import SECRET, Databases, settings_for
 from tests.server import CHECKOUT, Server, environment
@@ -63,6 +63,10 @@ NEIGHBOURS = [
     "CREATE TABLE alembic_version (version_num varchar(32) NOT NULL PRIMARY KEY)",
     'CREATE INDEX session_user_idx ON session ("userId")',
 ]
+
+# The newest step, and the numbers of those that would be written after it.
+NEWEST = state.revisions()[-1]
+WRITTEN, AND_THEN = (f"{int(NEWEST) + more:04}" for more in (1, 2))
 
 NEXT = '''"""A later step."""
 import sqlalchemy as sa
@@ -256,8 +260,25 @@ async def test_the_first_versions_tasks_come_along(url: str) -> None:
     assert await run(url, "SELECT id FROM tasks WHERE title = 'newer'") == [(5,)]
 
 
-async def test_what_refers_to_a_task_survives(url: str) -> None:
+async def test_long_steps_can_be_taken_beforehand(empty: Callable[[], Any]) -> None:
+    """Indexes that were built while all went on are taken as they are: the schema is the same."""
+    path = state.SCRIPTS / "versions" / "0003_owners.py"
+    beforehand = re.findall(r"^    CREATE .*?;", path.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(beforehand) == 2
+    dumps = []
+    for statements in ([], beforehand):
+        url = await empty()
+        await made(url, lambda database, its: upgrade(database, its, "0002"))
+        for statement in statements:
+            await run(url, statement.replace("CONCURRENTLY ", ""))
+        await made(url, lambda database, its: upgrade(database, its, "0003"))
+        dumps.append(await described(url))
+    assert dumps[0] == dumps[1]
+
+
+async def test_what_refers_to_a_task_survives() -> None:
     """Altering the tasks, which SQLite does by way of a copy, takes nothing along that hangs on them."""
+    url = FILE
     await made(url, lambda database, its: upgrade(database, its, "0001"))
     await run(
         url,
@@ -432,13 +453,16 @@ def changed(user_table: str, user_id_type: str) -> MetaData:
     Table(
         "notes",
         metadata,
-        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("id", BigInteger().with_variant(Integer, "sqlite")),
         Column("user_id", UserId, nullable=False),
-        Column("task_id", BigInteger, nullable=False),
+        Column("key", String(255), nullable=False),
         Column("text", String(50), nullable=False, unique=True),
         CheckConstraint("length(text) > 0", name="text"),
         ForeignKeyConstraint(["user_id"], [f"{user_table}.id"], ondelete="CASCADE"),
-        ForeignKeyConstraint(["task_id"], ["tasks.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(
+            ["user_id", "key"], ["idempotency_keys.user_id", "idempotency_keys.key"], ondelete="CASCADE"
+        ),
+        OwnersKey("id"),
         sqlite_autoincrement=True,
     )
     return metadata
@@ -469,19 +493,19 @@ async def test_what_is_written_makes_what_the_models_have(
         await made(url, partial(made_of, its.create_all))
         wanted.append(await described(url))
         await made(url, partial(made_of, its.drop_all))
-    assert "0003_there.py" in written(monkeypatch, models, "there")
+    assert f"{WRITTEN}_there.py" in written(monkeypatch, models, "there")
     assert "it drops " in written(monkeypatch, schema, "back")
-    await made(url, lambda database, its: upgrade(database, its, "0002"))
+    await made(url, lambda database, its: upgrade(database, its, NEWEST))
     await run(
         url,
         """INSERT INTO "user" (id, name, email, "emailVerified") VALUES ('ann', 'Ann', 'a@b.cd', true)""",
         "INSERT INTO tasks (user_id, title) VALUES ('ann', 'kept'), ('ann', 'deleted')",
         "DELETE FROM tasks WHERE title = 'deleted'",
     )
-    for revision in ("0003", "0002", "0003", "0004", "0003"):
+    for revision in (WRITTEN, NEWEST, WRITTEN, AND_THEN, WRITTEN):
         how = upgrade if revision > await old_head(url) else downgrade
         await made(url, partial(how, revision=revision))
-        assert await described(url) == wanted[revision == "0003"], revision
+        assert await described(url) == wanted[revision == WRITTEN], revision
         assert await run(url, "SELECT id, title FROM tasks") == [(1, "kept")]
     await run(url, "INSERT INTO tasks (user_id, title) VALUES ('ann', 'new')")
     assert await run(url, "SELECT id FROM tasks WHERE title = 'new'") == [(3,)]
@@ -490,7 +514,7 @@ async def test_what_is_written_makes_what_the_models_have(
 def test_a_written_migration_is_in_line(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number is the next, its name and docstring what was said, its format and lint the house's."""
     written(monkeypatch, changed, "  add  notes. ")
-    path = scripts / "versions" / "0003_add_notes.py"
+    path = scripts / "versions" / f"{WRITTEN}_add_notes.py"
     assert path.read_text().startswith('"""Add notes."""\n')
     for how in (["format", "--check"], ["check"]):
         command = [sys.executable, "-m", "ruff", *how, str(path)]
@@ -502,8 +526,8 @@ def test_what_sqlite_does_in_place_is_done_in_place(scripts: Path, monkeypatch: 
     written(monkeypatch, pinned, "add pinned")
     written(monkeypatch, schema, "drop pinned")
     for path, there, back in (
-        ("0003_add_pinned.py", ["op.add_column", "op.execute"], ["op.execute", "op.drop_column"]),
-        ("0004_drop_pinned.py", ["op.execute", "op.drop_column"], ["op.add_column", "op.execute"]),
+        (f"{WRITTEN}_add_pinned.py", ["op.add_column", "op.execute"], ["op.execute", "op.drop_column"]),
+        (f"{AND_THEN}_drop_pinned.py", ["op.execute", "op.drop_column"], ["op.add_column", "op.execute"]),
     ):
         step = (scripts / "versions" / path).read_text()
         assert re.findall(r"^    ([a-z_.]+)\(", step, re.MULTILINE) == there + back
@@ -554,7 +578,7 @@ def test_what_is_left_to_write_is_said(scripts: Path, monkeypatch: pytest.Monkey
         return metadata
 
     with pytest.raises(
-        SchemaError, match=r"0003_keys\.py.* left for you to write: primary key idempotency_keys"
+        SchemaError, match=rf"{WRITTEN}_keys\.py.* left for you to write: primary key idempotency_keys"
     ):
         written(monkeypatch, models, "keys")
 
@@ -594,8 +618,8 @@ def test_the_wrong_order_can_be_mended(tmp_path: Path) -> None:
     assert refused.startswith(
         "error: no migration makes tasks.pinned, which the models have: run `make migration"
     )
-    assert wrote.endswith("0003_add_pinned.py: read it, then run `make migrate`")
-    assert migrated == "the database's schema is at revision 0003"
+    assert wrote.endswith(f"{WRITTEN}_add_pinned.py: read it, then run `make migrate`")
+    assert migrated == f"the database's schema is at revision {WRITTEN}"
 
 
 def test_the_revisions_are_those_of_the_files() -> None:

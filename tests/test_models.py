@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from backend.models import idempotency_keys, schema, tasks, users
+from backend.models import Base, idempotency_keys, schema, tasks, users
 from tests.conftest import add_user
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -68,21 +68,39 @@ async def test_every_constraint_has_its_name(connection: AsyncConnection) -> Non
 
 
 async def test_the_lists_have_their_indexes(connection: AsyncConnection) -> None:
-    """Newest first, by status newest first, by due date: each is read in order from one index of its own."""
+    """Newest first, the pending newest first, by due date: each is read in order from one index."""
     if connection.dialect.name == "sqlite":
         statement = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'tasks'"
     else:
         statement = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'tasks'"
     indexes = {name: definition.partition("(")[2] for name, definition in await rows(connection, statement)}
-    assert indexes["tasks_newest_idx"] == "user_id, created_at DESC, id DESC)"
-    assert indexes["tasks_status_idx"] == "user_id, completed, created_at DESC, id DESC)"
-    assert indexes["tasks_due_idx"] == "user_id, due_at, id)"
-    imported = indexes["tasks_import_idx"].replace("(", "").replace(")", "")
+    assert indexes.pop("tasks_pkey", "user_id, id)") == "user_id, id)"  # a rowid on SQLite
+    assert indexes.pop("tasks_newest_idx") == "user_id, created_at DESC, id DESC)"
+    assert indexes.pop("tasks_due_idx") == "user_id, due_at, id)"
+    imported = indexes.pop("tasks_import_idx").replace("(", "").replace(")", "")
     assert imported == "user_id, import_key WHERE import_key IS NOT NULL"
-    if connection.dialect.name == "sqlite":
-        assert "tasks_tags_idx" not in indexes  # it has no index on what is in a list
-    else:
-        assert indexes["tasks_tags_idx"] == "tags)"
+    pending = indexes.pop("tasks_pending_idx")
+    assert re.fullmatch(
+        r"user_id, created_at DESC, id DESC\) WHERE (\(NOT completed\)|completed = 0)", pending
+    )
+    assert indexes == {}
+
+
+@on_postgresql
+async def test_owned_tables_can_be_distributed(connection: AsyncConnection) -> None:
+    """What is unique is unique for an owner; what refers to another owned row refers to its owner too."""
+    owned = [table for table in Base.metadata.sorted_tables if table is not users]
+    assert all("user_id" in table.c for table in owned)
+    names = ", ".join(f"'{table.name}'::regclass" for table in owned)
+    unique = f"""SELECT indexrelid::regclass::text FROM pg_index
+                 WHERE indrelid IN ({names}) AND indisunique AND NOT EXISTS (
+                     SELECT FROM pg_attribute WHERE attrelid = indexrelid AND attname = 'user_id')"""
+    assert await rows(connection, unique) == []
+    references = f"""SELECT conname FROM pg_constraint
+                     WHERE contype = 'f' AND confrelid IN ({names}) AND NOT EXISTS (
+                         SELECT FROM pg_attribute
+                         WHERE attrelid = conrelid AND attnum = ANY(conkey) AND attname = 'user_id')"""
+    assert await rows(connection, references) == []
 
 
 async def test_what_is_imported_is_there_once(app: FastAPI, connection: AsyncConnection) -> None:

@@ -29,7 +29,7 @@ from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
 from backend.db import VERSION_TABLE
 from backend.migrations.state import SchemaError
-from backend.models import TextList, no_texts, users, utc_now
+from backend.models import OwnersKey, TextList, no_texts, users, utc_now
 
 Facts = dict[tuple[str, str, str], str]
 """What is known of a schema: a kind of thing, where it is and its name, and what it is."""
@@ -218,7 +218,13 @@ def _item(kind: str, item: Any, writer: AutogenContext) -> str | Literal[False]:
         return _default(item, writer)
     if isinstance(item, PrimaryKeyConstraint):
         columns = ", ".join(repr(column.name) for column in item.columns)
-        return f"sa.PrimaryKeyConstraint({columns}, name=op.f('{item.table.name}_pkey'))"
+        kind = "sa.PrimaryKeyConstraint"
+        if (
+            item.columns.keys() == ["id"] and "user_id" in item.table.c
+        ):  # as SQLite has it, whence all is read
+            kind = OwnersKey.__name__
+            writer.imports.add(f"from {OwnersKey.__module__} import {kind}")
+        return f"{kind}({columns}, name=op.f('{item.table.name}_pkey'))"
     if isinstance(item, ForeignKeyConstraint) and item.elements[0].target_fullname == f"{users.name}.id":
         options = {name: getattr(item, name) for name in ("ondelete", "onupdate") if getattr(item, name)}
         kwargs = "".join(f", {name}={value!r}" for name, value in options.items())

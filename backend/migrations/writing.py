@@ -25,8 +25,10 @@ from backend.migrations.state import SchemaError
 from backend.models import schema, users
 
 _NAME = r'("[^"]+"|\w+)'
-_MADE = re.compile(rf"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?{_NAME} ON {_NAME} .+")
-_DROPPED = re.compile(rf"DROP (INDEX|TABLE) (?:IF EXISTS )?{_NAME}")
+_MADE = re.compile(rf"CREATE (?:UNIQUE )?INDEX {_NAME} ON {_NAME} .+")
+# What a constraint is made of is an index no more.
+_DROPPED = re.compile(rf"(?:DROP (?:INDEX|TABLE)|USING INDEX) {_NAME}")
+_WHERE_NEEDED = re.compile(r"IF (?:NOT )?EXISTS ")
 
 
 def write(settings: Settings, message: str) -> str:
@@ -104,11 +106,11 @@ def _indexes(statements: Iterable[str]) -> dict[str, str]:
     """The indexes that are there after these statements, by name."""
     there: dict[str, tuple[str, str]] = {}
     for statement in statements:
-        statement = " ".join(statement.split())
+        statement = _WHERE_NEEDED.sub("", " ".join(statement.split()))
         if made := _MADE.search(statement):
             there[made[1]] = made[2], made[0]
         elif dropped := _DROPPED.search(statement):
-            there = {name: its for name, its in there.items() if dropped[2] not in (name, its[0])}
+            there = {name: its for name, its in there.items() if dropped[1] not in (name, its[0])}
     return {name: sql for name, (_, sql) in there.items()}
 
 

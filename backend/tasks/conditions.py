@@ -25,6 +25,9 @@ def _day(name: str) -> ColumnElement[Any]:
 
 # What a filter can ask, by name. A day is compared with days as such; an instant due on no whole day, by UTC.
 _CONDITIONS: dict[str, ColumnElement[bool]] = {
+    # No parameter: PostgreSQL has to see that the index of the pending tasks is enough.
+    "pending": not_(tasks.c.completed),
+    "completed": tasks.c.completed.is_(True),
     "priority": among(tasks.c.priority, bindparam("priority", type_=IdList())),
     "tags_all": contains_all(tasks.c.tags, _TAGS),
     "tags_any": contains_any(tasks.c.tags, _TAGS),
@@ -49,7 +52,9 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
 
 # The filters that are called like a column, and ask for its value.
 _PLAIN = tuple(
-    name for name in TaskFilter.model_fields if name in tasks.c and name not in ("priority", "tags")
+    name
+    for name in TaskFilter.model_fields
+    if name in tasks.c and name not in ("completed", "priority", "tags")
 )
 
 
@@ -71,10 +76,12 @@ def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
     names: list[str] = []
     parameters: dict[str, Any] = {f"word_{n}": f"%{_escape(word)}%" for n, word in enumerate(query.words)}
     for name in _PLAIN:
-        value = query.done if name == "completed" else getattr(query, name)
+        value = getattr(query, name)
         if value is not None:
             names.append(name)
             parameters[name] = value
+    if query.done is not None:
+        names.append("completed" if query.done else "pending")
     if query.priority:
         names.append("priority")
         parameters["priority"] = sorted({PRIORITIES.index(name) + 1 for name in query.priority})
