@@ -114,7 +114,7 @@ def _list_statement(
     keys = [column, tasks.c.id]
     ordering: list[ColumnElement[Any]] = [key.desc() if descending else key.asc() for key in keys]
     if nullable:  # without a value: at the end, either way
-        ordering.insert(0, column.is_(None))
+        ordering[0] = ordering[0].nulls_last()
     statement = statement.order_by(*ordering)
     if continued is None:
         return statement

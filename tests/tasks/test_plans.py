@@ -216,6 +216,7 @@ async def test_the_newest_are_read_in_order(explainer: Explainer) -> None:
         ({}, "tasks_newest_idx"),
         ({"status": "pending"}, "tasks_pending_idx"),
         ({"status": "completed"}, "tasks_newest_idx"),
+        ({"sort": "due_date"}, "tasks_due_idx"),
     )
     # One limit stands in the SQL, the other is a parameter.
     for (values, index), limit in itertools.product(indexes, (PAGE, PAGE - 1)):
