@@ -240,7 +240,7 @@ async def test_the_usual_list_is_planned_once(million: str) -> None:
             await lists.list_tasks(database.statements, "user-5", TaskListQuery(limit=50))
         counters = text(
             "SELECT generic_plans, custom_plans FROM pg_prepared_statements "
-            "WHERE statement LIKE '%sort_key%' AND statement NOT LIKE '%pg_prepared%'"
+            "WHERE statement LIKE '%ORDER BY tasks.created_at%' AND statement NOT LIKE '%pg_prepared%'"
         )
         [(generic, custom)] = await database.statements.all(counters, {})
         assert (generic, custom) == (5, 5)
