@@ -15,7 +15,7 @@ import psutil
 from jose import jwt
 
 from backend.config import Settings
-from tests.postgres import free_port
+from tests.postgres import cpu_seconds, free_port
 
 SECRET = "the-secret-of-the-benchmarks-is-long-enough"
 START_MAX = 30.0  # seconds
@@ -68,8 +68,7 @@ class Running:
     def cpu(self) -> float:
         """The CPU seconds of the server and its workers, in user and kernel."""
         processes = [self._process, *self._process.children(recursive=True)]
-        times = [process.cpu_times() for process in processes]
-        return sum(used.user + used.system for used in times)
+        return sum(cpu_seconds(process) for process in processes)
 
     def memory(self) -> int:
         """The resident bytes of the largest of its processes."""
