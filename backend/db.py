@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from fastapi import Request
@@ -23,7 +24,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from backend.config import Settings
 from backend.engine.autocommit import Autocommit, Observer
 from backend.engine.connector import Connector
-from backend.engine.driver_errors import CONNECT_ERRORS, describe, translate
+from backend.engine.driver_errors import CONNECT_ERRORS, comes_from_driver, describe, translate
 from backend.engine.dsn import Dsn
 from backend.engine.gate import Gate
 from backend.engine.pool import Pool
@@ -39,6 +40,9 @@ VERSION_TABLE = "tasks_alembic_version"  # another service in the same database 
 
 _REVISION = select(column("version_num", String)).select_from(table(VERSION_TABLE))
 _ISOLATION = {"postgresql": "READ COMMITTED", "sqlite": "SERIALIZABLE"}  # of transactions
+# The database of which this task has a session. It holds a place at the gate: if each wanted a second one, as
+# many tasks as there are places would wait for each other.
+_holding: "ContextVar[Database | None]" = ContextVar("_holding", default=None)
 _SCHEMA_LOCK = 0x7461736B73  # "tasks": one number that every process of this service agrees on
 
 
@@ -56,7 +60,9 @@ class Database:
         self.engine = _engine(dsn, settings, self._connector)
         level = _ISOLATION[self.engine.dialect.name]
         self._transactional = self.engine.execution_options(isolation_level=level)
-        self._sessions = async_sessionmaker(self._transactional, class_=AsyncSession, expire_on_commit=False)
+        # Closed is closed: whoever uses a session after its request is told so, and gets no connection.
+        options: dict[str, Any] = {"expire_on_commit": False, "close_resets_only": False}
+        self._sessions = async_sessionmaker(self._transactional, class_=AsyncSession, **options)
         self.statements = Autocommit(
             self.engine,
             self.turn,
@@ -83,19 +89,29 @@ class Database:
     async def session(self) -> AsyncIterator[AsyncSession]:
         """An ordinary session, and one transaction: committed at the end, rolled back on an error.
 
-        It has its place at the gate, and so its connection, for all that time. Raises as turn() does.
+        It has its place at the gate, and so its connection, for all that time, and cannot be used after it.
+        Raises as turn() does; an error of the caller's own comes out as it is.
         """
         async with self.turn(), self._sessions() as session:
+            held = _holding.get()
+            _holding.set(self)
             try:
                 yield session
                 await session.commit()
-            except TimeoutError:
-                # The statement may still be running: its connection must not serve the next one.
-                await session.invalidate()
+            except TimeoutError as error:
+                if comes_from_driver(error):
+                    # The statement may still be running: its connection must not serve the next one.
+                    await session.invalidate()
                 raise
+            finally:
+                _holding.set(held)
 
     async def within(self, session: AsyncSession) -> Transaction:
-        """Statements within the transaction of an ordinary session: one connection, one outcome."""
+        """Statements within the transaction of an ordinary session: one connection, one outcome.
+
+        They see what the session has been given so far; a rollback of the session ends them.
+        """
+        await session.flush()
         return Transaction(await session.connection(), self.statements.prepare)
 
     def observe(self, observer: Observer) -> None:
@@ -115,17 +131,23 @@ class Database:
         """A place among those who have a connection, and the errors of the database in the client's terms.
 
         Raises:
+            RuntimeError: whoever asks holds a place already, and would wait for itself.
             Overloaded: too many wait, or no connection came free in time.
             DatabaseWaking: the database is not there yet.
             DatabaseUnavailable: the database cannot be reached, or does not answer.
             DatabaseReadOnly: it takes no writes now.
             UnknownUser: a row was written for a user who has none.
         """
+        if _holding.get() is self:
+            raise RuntimeError(
+                "this request has a session, which holds its place in the line: run statements beside it "
+                "with `await database.within(session)`, and authenticate (CallerDep) before SessionDep"
+            )
         await self.gate.enter()
         try:
             yield
         except (SQLAlchemyError, *CONNECT_ERRORS) as error:
-            translated = translate(error)
+            translated = translate(error) if comes_from_driver(error) else None
             if translated is None:
                 raise
             log.warning("database error", extra={"fields": {"reason": describe(error)}})

@@ -28,14 +28,12 @@ class _Authenticated(HTTPBearer):
         return Caller(user.id, request.app.state.database.statements)
 
 
-# One dependency, not one for the user and one for the statements: FastAPI takes its time for each.
-CallerDep = Annotated[
-    Caller,
-    Depends(
-        _Authenticated(scheme_name="BetterAuth", bearerFormat="JWT", description="A token of Better Auth")
-    ),
-]
+authenticated = _Authenticated(
+    scheme_name="BetterAuth", bearerFormat="JWT", description="A token of Better Auth"
+)
 
+# One dependency, not one for the user and one for the statements: FastAPI takes its time for each.
+CallerDep = Annotated[Caller, Depends(authenticated)]
 
 # An ordinary session of SQLModel's, in one transaction that is committed before the answer is sent. It holds
 # a connection from its beginning to its end: a route that takes it does nothing slow beside the database.

@@ -10,6 +10,7 @@ ApiError
 │   └── UnknownUser
 ├── ForeignUser (403)
 ├── ForeignOrigin (403)
+├── ReferenceMissing (409)
 ├── InvalidRequest (422)
 │   ├── InvalidCursor
 │   ├── InvalidBody
@@ -129,6 +130,13 @@ class ForeignOrigin(ApiError):
 
     status = 403
     code = "origin_not_allowed"
+
+
+class ReferenceMissing(ApiError):
+    """What this refers to does not exist, or not any more; read it again"""
+
+    status = 409
+    code = "reference_missing"
 
 
 class InvalidRequest(ApiError):

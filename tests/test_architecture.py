@@ -212,6 +212,19 @@ def test_statements_are_built_in_crud_alone() -> None:
     report(problems)
 
 
+def test_only_the_database_module_commits() -> None:
+    """A request's session is committed once, before its answer is sent: by whoever opened it."""
+    report(
+        [
+            f"{module.file}:{node.lineno} commits: leave it to Database.session(), which commits at the end"
+            for module in MODULES
+            if module.part != "db"
+            for node in module.nodes(ast.Attribute)
+            if node.attr == "commit"
+        ]
+    )
+
+
 def _is_owned(value: Any) -> bool:
     table = getattr(value, "__table__", value)
     return isinstance(table, Table) and "user_id" in table.c

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from asyncpg import ConnectionDoesNotExistError
 from fastapi import FastAPI
 from jose import jwt
 from sqlalchemy import text
@@ -172,7 +173,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def lost(statements: Statements, *_: Any) -> None:
         async with statements.transaction():
-            raise ConnectionResetError(INTERNAL)
+            raise ConnectionDoesNotExistError(INTERNAL)
 
     monkeypatch.setattr(crud, "delete_task", bug)
     monkeypatch.setattr(crud, "update_task", lost)

@@ -284,13 +284,13 @@ async def test_what_refers_to_a_task_survives() -> None:
         url,
         """INSERT INTO "user" (id, name, email, "emailVerified") VALUES ('ann', 'Ann', 'a@b.cd', true)""",
         "INSERT INTO tasks (user_id, title) VALUES ('ann', 'a')",
-        "CREATE TABLE notes (task_id integer REFERENCES tasks (id) ON DELETE CASCADE)",
-        "INSERT INTO notes VALUES (1)",
+        "CREATE TABLE zz_things (task_id integer REFERENCES tasks (id) ON DELETE CASCADE)",
+        "INSERT INTO zz_things VALUES (1)",
     )
     await made(url, upgrade)
-    assert await run(url, "SELECT * FROM notes") == [(1,)]
+    assert await run(url, "SELECT * FROM zz_things") == [(1,)]
     await run(url, "DELETE FROM tasks")
-    assert await run(url, "SELECT * FROM notes") == []
+    assert await run(url, "SELECT * FROM zz_things") == []
 
 
 @pytest.fixture
@@ -434,7 +434,7 @@ def changed(user_table: str, user_id_type: str) -> MetaData:
     metadata = schema(user_table, user_id_type)
     tasks = metadata.tables["tasks"]
     for column in (
-        Column("pinned", Boolean, server_default=text("false"), nullable=False),
+        Column("zz_flag", Boolean, server_default=text("false"), nullable=False),
         Column("seen_at", UTCDateTime, server_default=utc_now(), nullable=False),
         Column("labels", TextList, server_default=no_texts(), nullable=False),
         Column("helper_id", UserId),
@@ -447,11 +447,11 @@ def changed(user_table: str, user_id_type: str) -> MetaData:
     tasks.append_constraint(CheckConstraint("hue BETWEEN 0 AND 360", name="hue"))
     tasks.append_constraint(ForeignKeyConstraint(["helper_id"], [f"{user_table}.id"], ondelete="SET NULL"))
     tasks.indexes.remove(next(index for index in tasks.indexes if index.name == "tasks_due_idx"))
-    where = text("pinned")
+    where = text("zz_flag")
     Index("tasks_due_idx", tasks.c.user_id, text("due_at DESC"), postgresql_where=where, sqlite_where=where)
     Index("tasks_labels_idx", tasks.c.labels, postgresql_using="gin").ddl_if("postgresql")
     Table(
-        "notes",
+        "zz_things",
         metadata,
         Column("id", BigInteger().with_variant(Integer, "sqlite")),
         Column("user_id", UserId, nullable=False),
@@ -468,12 +468,12 @@ def changed(user_table: str, user_id_type: str) -> MetaData:
     return metadata
 
 
-def pinned(user_table: str, user_id_type: str) -> MetaData:
+def zz_flag(user_table: str, user_id_type: str) -> MetaData:
     """The models with what needs no copy of the table: a column, and an index that is sorted by it."""
     metadata = schema(user_table, user_id_type)
-    column = Column("pinned", Boolean, server_default=text("false"), nullable=False)
+    column = Column("zz_flag", Boolean, server_default=text("false"), nullable=False)
     metadata.tables["tasks"].append_column(column)
-    Index("tasks_pinned_idx", metadata.tables["tasks"].c.user_id, text("pinned DESC"))
+    Index("tasks_pinned_idx", metadata.tables["tasks"].c.user_id, text("zz_flag DESC"))
     return metadata
 
 
@@ -483,7 +483,7 @@ def written(monkeypatch: pytest.MonkeyPatch, models: Callable[[str, str], MetaDa
     return writing.write(settings_for("sqlite:///nowhere/tasks.db"), message)
 
 
-@pytest.mark.parametrize("models", [pinned, changed])
+@pytest.mark.parametrize("models", [zz_flag, changed])
 async def test_what_is_written_makes_what_the_models_have(
     url: str, scripts: Path, monkeypatch: pytest.MonkeyPatch, models: Callable[[str, str], MetaData]
 ) -> None:
@@ -513,9 +513,9 @@ async def test_what_is_written_makes_what_the_models_have(
 
 def test_a_written_migration_is_in_line(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number is the next, its name and docstring what was said, its format and lint the house's."""
-    written(monkeypatch, changed, "  add  notes. ")
-    path = scripts / "versions" / f"{WRITTEN}_add_notes.py"
-    assert path.read_text().startswith('"""Add notes."""\n')
+    written(monkeypatch, changed, "  add  zz_things. ")
+    path = scripts / "versions" / f"{WRITTEN}_add_zz_things.py"
+    assert path.read_text().startswith('"""Add zz_things."""\n')
     for how in (["format", "--check"], ["check"]):
         command = [sys.executable, "-m", "ruff", *how, str(path)]
         subprocess.run(command, cwd=scripts.parent.parent, check=True)
@@ -523,11 +523,11 @@ def test_a_written_migration_is_in_line(scripts: Path, monkeypatch: pytest.Monke
 
 def test_what_sqlite_does_in_place_is_done_in_place(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A column and an index are one plain step each, with no copy of the table and no import too many."""
-    written(monkeypatch, pinned, "add pinned")
-    written(monkeypatch, schema, "drop pinned")
+    written(monkeypatch, zz_flag, "add zz_flag")
+    written(monkeypatch, schema, "drop zz_flag")
     for path, there, back in (
-        (f"{WRITTEN}_add_pinned.py", ["op.add_column", "op.execute"], ["op.execute", "op.drop_column"]),
-        (f"{AND_THEN}_drop_pinned.py", ["op.execute", "op.drop_column"], ["op.add_column", "op.execute"]),
+        (f"{WRITTEN}_add_zz_flag.py", ["op.add_column", "op.execute"], ["op.execute", "op.drop_column"]),
+        (f"{AND_THEN}_drop_zz_flag.py", ["op.execute", "op.drop_column"], ["op.add_column", "op.execute"]),
     ):
         step = (scripts / "versions" / path).read_text()
         assert re.findall(r"^    ([a-z_.]+)\(", step, re.MULTILINE) == there + back
@@ -595,7 +595,7 @@ async def test_models_without_their_migration_are_refused(url: str) -> None:
 THREE = """
 import sys
 from backend.__main__ import main
-for command in ["token"], ["migrate", "--message", "add pinned"], ["migrate"]:
+for command in ["token"], ["migrate", "--message", "add zz_flag"], ["migrate"]:
     sys.argv[1:] = command
     try:
         main()
@@ -609,16 +609,16 @@ def test_the_wrong_order_can_be_mended(tmp_path: Path) -> None:
     shutil.copytree(CHECKOUT / "backend", tmp_path / "backend", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
     models = tmp_path / "backend" / "models.py"
-    field = '    pinned: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})\n'
+    field = '    zz_flag: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})\n'
     models.write_text(models.read_text().replace("    import_key: str", field + "    import_key: str", 1))
     env = environment(database_url=FILE, better_auth_secret=SECRET) | {"PYTHONPATH": str(tmp_path)}
 
     ended = subprocess.run([sys.executable, "-c", THREE], env=env, capture_output=True, text=True, check=True)
     refused, wrote, migrated = ended.stdout.splitlines()
     assert refused.startswith(
-        "error: no migration makes tasks.pinned, which the models have: run `make migration"
+        "error: no migration makes tasks.zz_flag, which the models have: run `make migration"
     )
-    assert wrote.endswith(f"{WRITTEN}_add_pinned.py: read it, then run `make migrate`")
+    assert wrote.endswith(f"{WRITTEN}_add_zz_flag.py: read it, then run `make migrate`")
     assert migrated == f"the database's schema is at revision {WRITTEN}"
 
 

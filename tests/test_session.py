@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import selectinload
 from sqlmodel import col, func, select, text
@@ -14,13 +14,21 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from backend.config import Settings
 from backend.db import Database, get_session
-from backend.deps import CallerDep, SessionDep
+from backend.deps import CallerDep, SessionDep, authenticated
 from backend.errors import Overloaded
 from backend.migrate import prepare
 from backend.models import Task, User
 from backend.tasks import crud
 from backend.tasks.schemas import TaskCreate
+from backend.web.registration import add_routes, routes_under
+from tests.auth.test_sessions import TOKEN, create_session_table, open_session
 from tests.conftest import Client, MakeClient, settings_for, token_for
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, database_url: str) -> Settings:
+    """The settings of the app under test, with those that a test asks for by parameter."""
+    return settings_for(database_url, **getattr(request, "param", {}))
 
 
 @pytest.fixture
@@ -122,10 +130,19 @@ async def test_it_holds_a_place_as_long_as_a_connection(tmp_path: Any) -> None:
     settings = settings_for(f"sqlite:///{tmp_path}/f.db", database_pool_size=1, database_pool_wait=0.01)
     database = Database(settings)
     try:
-        async with database.session() as session:
-            await session.exec(select(1))
-            with pytest.raises(Overloaded):
-                await database.statements.all(select(1), {})
+        release = asyncio.Event()
+
+        async def hold() -> None:
+            async with database.session() as session:
+                await session.exec(select(1))
+                await release.wait()
+
+        holding = asyncio.create_task(hold())
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await database.statements.all(select(1), {})
+        release.set()
+        await holding
         assert len(await database.statements.all(select(1), {})) == 1
     finally:
         await database.close()
@@ -141,9 +158,43 @@ async def test_statements_within_a_session_see_what_it_did(database: Database) -
         async with within.transaction() as same:
             assert same is within
         assert await session.get(Task, created.id) is not None
-        assert await titles(database) == [] if database.engine.dialect.name == "postgresql" else True
         await session.rollback()
     assert await titles(database) == []
+
+
+async def test_nobody_waits_for_itself(database: Database) -> None:
+    """Who has a session is told at once to run statements within it: a second place might never come."""
+    async with database.session() as session:
+        for asking in (database.statements.all(select(1), {}), database.statements.first(select(1), {})):
+            with pytest.raises(RuntimeError, match=r"database\.within\(session\)"):
+                await asking
+        within = await database.within(session)
+        assert len(await within.all(select(1), {})) == 1
+    assert len(await database.statements.all(select(1), {})) == 1
+
+
+async def test_a_session_ends_with_its_block(database: Database) -> None:
+    """Used later, by a background task or a streaming answer, it raises, and takes no connection."""
+    async with database.session() as session:
+        pass
+    with pytest.raises(InvalidRequestError, match="permanently closed"):
+        await session.exec(select(1))
+
+
+@pytest.mark.parametrize("error", [TimeoutError("own"), OSError("own"), FileNotFoundError("own")])
+async def test_an_error_of_ones_own_stays_what_it_is(database: Database, error: Exception) -> None:
+    """What the caller raises is no trouble of the database's, whatever its type."""
+    with pytest.raises(type(error), match="own"):
+        await raise_within(database, error)
+    assert await titles(database) == []
+
+
+async def raise_within(database: Database, error: Exception) -> None:
+    """Write something, and raise."""
+    async with database.session() as session:
+        session.add(Task(user_id="alice", title="lost"))
+        await session.flush()
+        raise error
 
 
 # ---- Through HTTP: routes of the tests' own on the real application.
@@ -232,3 +283,21 @@ async def test_many_at_once_share_few_connections(tmp_path: Any) -> None:
         assert tuple(row) == (50, 50)
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("settings", [{"database_pool_size": 1, "auth_accept_sessions": True}], indirect=True)
+async def test_the_order_of_dependencies_does_not_matter(app: FastAPI, client_for: MakeClient) -> None:
+    """A noun's route may name its session before its caller, with one connection and a session cookie."""
+    router = APIRouter()
+
+    @router.get("/things")
+    async def things(session: SessionDep, caller: CallerDep) -> list[str]:
+        return [caller.id, *(await session.exec(select(Task.title).where(col(Task.user_id) == caller.id)))]
+
+    add_routes(app, routes_under("/api", router, {}, Depends(authenticated)))
+    await create_session_table(app)
+    await client_for("alice")
+    await open_session(app)
+    client = await client_for()
+    answer = await client.get("/api/things", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert (answer.status_code, answer.json()) == (200, ["alice"])

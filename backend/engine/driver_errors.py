@@ -9,7 +9,7 @@ import socket
 import ssl
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from backend.errors import (
@@ -18,6 +18,7 @@ from backend.errors import (
     DatabaseUnavailable,
     DatabaseWaking,
     Overloaded,
+    ReferenceMissing,
     SchemaOutdated,
     UnknownUser,
 )
@@ -55,6 +56,8 @@ _SQLITE_CANNOT = (
     "file is not a database",
     "disk image is malformed",
 )
+# Where an error of the network or of a time-out is raised that has to do with the database.
+_BENEATH = frozenset({"asyncpg", "sqlalchemy", "aiosqlite", "sqlite3", "uvloop", "ssl", "socket"})
 _READ_ONLY = "25006"
 _FOREIGN_KEY = "23503"
 
@@ -108,6 +111,17 @@ def _refused_to_send(error: BaseException | None, reason: str) -> bool:
     return isinstance(own, asyncpg.InterfaceError | asyncpg.InternalClientError) and reason in str(own)
 
 
+def comes_from_driver(error: BaseException) -> bool:
+    """Whether an error was raised beneath us: a TimeoutError or OSError may be anybody's own."""
+    if isinstance(error, SQLAlchemyError | asyncpg.PostgresError | asyncpg.InterfaceError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return module.partition(".")[0] in _BENEATH or module.startswith("backend.engine.")
+
+
 def translate(error: Exception) -> ApiError | None:
     """What to tell the client; None for an error that only a bug of ours can cause.
 
@@ -120,9 +134,8 @@ def translate(error: Exception) -> ApiError | None:
     if not isinstance(error, DBAPIError):
         return None
     state = _sqlstate(error)
-    # tasks.user_id leads to the user; no other foreign key can be broken from outside.
     if state == _FOREIGN_KEY or (isinstance(error, IntegrityError) and "FOREIGN KEY" in str(error.orig)):
-        return UnknownUser()
+        return UnknownUser() if _is_the_owners(error) else ReferenceMissing()
     if state == "42P01" or "no such table" in str(error.orig):
         return SchemaOutdated()
     if state == _READ_ONLY or "readonly database" in str(error.orig):
@@ -133,6 +146,13 @@ def translate(error: Exception) -> ApiError | None:
     if error.connection_invalidated or unable or _sqlite_cannot(error):
         return DatabaseUnavailable()
     return None
+
+
+def _is_the_owners(error: DBAPIError) -> bool:
+    """Whether the broken foreign key leads from a row to its owner. SQLite does not say which it was."""
+    own = getattr(error, "driver_exception", error.orig)
+    name = getattr(own, "constraint_name", None) or getattr(error.orig, "constraint_name", None)
+    return name is None or name.endswith("_user_id_fkey")
 
 
 def describe(error: Exception) -> str:

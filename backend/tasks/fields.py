@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, bindparam
 
-from backend.models import tasks
+from backend.models import Task, tasks
 from backend.tasks.schemas import TaskPublic
 
 # The service's own affairs: no client writes them.
@@ -32,6 +32,13 @@ INHERITED = tuple(name for name in INSERTED if name not in OWN)
 
 # What a client's answer is made of: its fields in their order, and at the end what `due_date` comes from.
 READ = tuple(tasks.c[name] for name in (*TaskPublic.model_fields, "due_at", "due_day") if name in tasks.c)
+
+
+# What a column holds, for those that have to write and read it as text.
+_HELD = {name: field.annotation for name, field in Task.model_fields.items()}
+TEXTS = frozenset(name for name, kind in _HELD.items() if kind in (str, str | None))
+BOOLEANS = frozenset(name for name, kind in _HELD.items() if kind is bool)
+LISTS = frozenset(name for name, kind in _HELD.items() if kind == list[str])
 
 
 def bound(*names: str, prefix: str = "") -> dict[str, ColumnElement[Any]]:

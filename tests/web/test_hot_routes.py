@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.config import Settings
+from backend.deps import authenticated
 from backend.main import create_app
 from backend.web.hot_routes import HotRoutes, is_hot
 from tests.conftest import Client, add_user, settings_for, token_for
@@ -192,14 +193,14 @@ def test_the_busiest_routes_are_hot() -> None:
 async def test_an_override_is_heeded(app: FastAPI, alice: Client) -> None:
     """Where a test puts another dependency in place, FastAPI solves them all."""
     route = next(route for route in app.routes if isinstance(route, APIRoute))
-    [caller] = [part.call for part in route.dependant.dependencies]
-    assert caller is not None
+    asked: Any = authenticated
+    assert asked in [part.call for part in route.dependant.dependencies]
 
     async def somebody(request: Request) -> Any:
-        return (await caller(request))._replace(id="somebody else")
+        return (await asked(request))._replace(id="somebody else")
 
     assert (await alice.post("/api/tasks", json={"title": "a"})).status_code == 201
-    app.dependency_overrides[caller] = somebody
+    app.dependency_overrides[asked] = somebody
     assert (await alice.get("/api/tasks")).json() == []
     app.dependency_overrides.clear()
     assert len((await alice.get("/api/tasks")).json()) == 1

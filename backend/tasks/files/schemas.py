@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from backend.tasks.errors import InvalidFile
+from backend.tasks.fields import BOOLEANS, LISTS, TEXTS
 from backend.tasks.schemas import DueDate, TaskCreate, TaskPublic
 from backend.tasks.wire import Task, as_dict
 
@@ -21,7 +22,6 @@ Format = Literal["ndjson", "csv"]
 MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 LINES_MAX = 10_000
 
-_TEXTS = ("title", "description")
 _BOM = b"\xef\xbb\xbf"
 # A spreadsheet would compute a cell that begins like a formula. An apostrophe before it says that it is text;
 # so do more apostrophes before one that has some itself, and one alone is the empty text, where an empty cell
@@ -203,7 +203,7 @@ def _csv_rows(rows: Sequence[Sequence[str]]) -> str:
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
-    if name in _TEXTS:
+    if name in TEXTS:
         return f"'{value}" if _PROTECTED.match(value) else value
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -214,21 +214,21 @@ def _values(cells: dict[str, str]) -> dict[str, Any]:
     for name, cell in cells.items():
         if not cell:
             continue
-        if name in _TEXTS:
+        if name in TEXTS:
             values[name] = cell[1:] if cell[0] == "'" and _PROTECTED.match(cell) else cell
-        elif name in ("completed", "recurring"):  # spreadsheets write TRUE
+        elif name in BOOLEANS or name == "recurring":  # spreadsheets write TRUE
             values[name] = {"true": True, "false": False}.get(cell.lower(), cell)
-        elif name == "tags":
-            values[name] = _tags(cell)
+        elif name in LISTS:
+            values[name] = _list(cell)
         else:
             values[name] = cell
     return values
 
 
-def _tags(cell: str) -> Any:
+def _list(cell: str) -> Any:
     """A JSON list, or as people write them: with commas between."""
     if not cell.startswith("["):
-        return [tag for tag in cell.split(",") if tag.strip()]
+        return [part for part in cell.split(",") if part.strip()]
     try:
         return json.loads(cell)
     except (ValueError, RecursionError):
