@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, not_, or_
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, not_, or_
 
 from backend.models import PRIORITIES, TextList, tasks, utc_now
 from backend.tasks.crud import OWNED
@@ -13,6 +13,15 @@ from backend.tasks.sql import IdList, among, contains_all, contains_any
 
 IS_OVERDUE = and_(not_(tasks.c.completed), tasks.c.due_at.is_not(None), tasks.c.due_at < utc_now())
 _TAGS = bindparam("tags", type_=TextList())
+
+
+def _evenly(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """A condition that no index helps with, and of which PostgreSQL expects that half of the rows meet it.
+
+    By itself it expects so few with a tag or a word that it reads and sorts all that a user has, where it can
+    read an index in order until the page is full.
+    """
+    return func.coalesce(condition, false())
 
 
 def _at(name: str) -> ColumnElement[Any]:
@@ -29,8 +38,8 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
     "pending": not_(tasks.c.completed),
     "completed": tasks.c.completed.is_(True),
     "priority": among(tasks.c.priority, bindparam("priority", type_=IdList())),
-    "tags_all": contains_all(tasks.c.tags, _TAGS),
-    "tags_any": contains_any(tasks.c.tags, _TAGS),
+    "tags_all": _evenly(contains_all(tasks.c.tags, _TAGS)),
+    "tags_any": _evenly(contains_any(tasks.c.tags, _TAGS)),
     "due_before": tasks.c.due_at < _at("due_before"),
     "due_before_day": or_(
         tasks.c.due_day < _day("due_before_day"),
@@ -67,7 +76,7 @@ def conditions(names: tuple[str, ...], words: int) -> ColumnElement[bool]:
     return and_(
         OWNED,
         *(_CONDITIONS[name] if name in _CONDITIONS else _equals(name) for name in names),
-        *(or_(has(tasks.c.title, number), has(tasks.c.description, number)) for number in range(words)),
+        *(_evenly(or_(has(tasks.c.title, n), has(tasks.c.description, n))) for n in range(words)),
     )
 
 

@@ -25,7 +25,7 @@ from backend.models import tasks
 from backend.tasks.conditions import IS_OVERDUE, asked, conditions, has
 from backend.tasks.crud import OWNED
 from backend.tasks.fields import READ, parameter
-from backend.tasks.filters import LIST_MAX, Order, Sort, TaskFilter, TaskListQuery
+from backend.tasks.filters import Order, Sort, TaskFilter, TaskListQuery
 from backend.tasks.schemas import TaskStats
 from backend.tasks.wire import Task, read
 from backend.web.cursor import Position
@@ -33,11 +33,10 @@ from backend.web.cursor import Position
 # The sorts that are not called like a column.
 _SORTS = {"created": "created_at", "updated": "updated_at", "due_date": "due_at"}
 
-# What clients ask for most, without a filter, stands in the SQL itself. Any other limit is a subquery's, of
-# which PostgreSQL expects a tenth of the rows: it reads an index in order until the page is full, where it
-# would read and sort all that the user has if it knew that a filter may leave less than a page. With a limit
-# that is a parameter it would plan the statement anew each time, which is a third of what the list costs.
-USUAL_LIMITS = frozenset({10, 20, 25, 50, 100, 200, 500, LIST_MAX})
+# The limit is a subquery's, of which PostgreSQL expects a tenth of the rows: it reads an index in order until
+# the page is full. With the number before it, it would read and sort all that a user has wherever the average
+# user, or a filter, has less than a page. With a parameter it would plan the statement anew each time.
+_ONE_MORE = select(bindparam("one_more", type_=Integer())).scalar_subquery()
 
 
 class Page(NamedTuple):
@@ -52,17 +51,13 @@ async def list_tasks(
 ) -> Page:
     """Return one page of the user's tasks: the first, or the one that follows `after`."""
     names, parameters = asked(query)
-    parameters["owner"] = user_id
-    is_filtered = bool(names or query.words)
-    usual = query.limit if query.limit in USUAL_LIMITS and not is_filtered else None
-    if usual is None:
-        parameters["one_more"] = query.limit + 1
+    parameters |= {"owner": user_id, "one_more": query.limit + 1}
     continued = None if after is None else "null" if after.value is None else "value"
     if after is not None:
         parameters["after_id"] = after.id
     if after is not None and after.value is not None:
         parameters["after_value"] = after.value
-    statement = _list_statement(names, len(query.words), query.sort, query.direction, continued, usual)
+    statement = _list_statement(names, len(query.words), query.sort, query.direction, continued)
     rows = await statements.plain(statement, parameters)
     page = [read(row) for row in rows[: query.limit]]
     if len(rows) <= query.limit:
@@ -105,15 +100,11 @@ def _list_statement(
     sort: Sort,
     order: Order,
     continued: str | None,
-    usual: int | None,
 ) -> Select[Any]:
     """The rows of a page and one more, which says that there is more; each with its place in the order."""
     column: ColumnElement[Any] = _relevance(words) if sort == "relevance" else _column(sort)
     nullable = sort != "relevance" and bool(_column(sort).nullable)
-    one_more: Any = select(bindparam("one_more", type_=Integer())).scalar_subquery()
-    if usual is not None:
-        one_more = literal_column(str(usual + 1))
-    statement = select(*READ).where(conditions(names, words)).limit(one_more)
+    statement = select(*READ).where(conditions(names, words)).limit(_ONE_MORE)
     if sort == "relevance":
         statement = statement.add_columns(column)
     descending = order == "desc"

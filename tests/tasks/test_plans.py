@@ -25,7 +25,7 @@ from tests.conftest import Databases, settings_for
 
 TASKS = 1_000_000
 OWN = 10_000
-USERS = 1_000  # who share the rest
+USERS = 10_000  # who share the rest
 PAGE = 100
 
 # The table without its indexes is filled and indexed afterwards: that is several times as fast.
@@ -46,7 +46,7 @@ SELECT CASE WHEN n % {TASKS // OWN} = 0 THEN 'caller' ELSE 'user-' || (1 + n % {
        now() - n % 100000 * interval '10 seconds', now() - n % 50000 * interval '10 seconds'
 FROM generate_series(1, {TASKS}) n;
 INSERT INTO idempotency_keys (user_id, key, fingerprint)
-SELECT 'user-' || (1 + n % {USERS}), n::text, '' FROM generate_series(1, {USERS * 100}) n;
+SELECT 'user-' || (1 + n % {USERS}), n::text, '' FROM generate_series(1, {USERS * 10}) n;
 """
 
 
@@ -219,11 +219,9 @@ async def test_the_newest_are_read_in_order(explainer: Explainer) -> None:
         ({"sort": "due_date"}, "tasks_due_idx"),
         ({"tag": ["home"]}, "tasks_newest_idx"),
         ({"search": "words"}, "tasks_newest_idx"),
-        ({"overdue": "true"}, "tasks_pending_idx"),
     )
-    # One limit stands in the SQL where there is no filter, the other is a parameter.
-    for (values, index), limit in itertools.product(indexes, (PAGE, PAGE - 1)):
-        assert (limit in lists.USUAL_LIMITS) is (limit == PAGE)
+    # Also where a page is more than most users have.
+    for (values, index), limit in itertools.product(indexes, (PAGE // 2, PAGE, 3 * PAGE)):
         query = TaskListQuery.model_validate(values | {"limit": limit})
         for after in (None, (await lists.list_tasks(explainer.statements, "caller", query)).end):
             explainer.sent.clear()
@@ -235,13 +233,12 @@ async def test_the_newest_are_read_in_order(explainer: Explainer) -> None:
                 assert [step["Index Name"] for step in steps if "Index Name" in step] == [index]
 
 
-@pytest.mark.parametrize("limit", [50, 49])
-async def test_the_usual_list_is_planned_once(million: str, limit: int) -> None:
+async def test_the_usual_list_is_planned_once(million: str) -> None:
     """After a few times PostgreSQL keeps the plan: planning would be a third of what the list costs it."""
     database = Database(settings_for(million, database_pool_size=1))
     try:
         for _ in range(10):
-            await lists.list_tasks(database.statements, "user-5", TaskListQuery(limit=limit))
+            await lists.list_tasks(database.statements, "user-5", TaskListQuery(limit=50))
         counters = text(
             "SELECT generic_plans, custom_plans FROM pg_prepared_statements "
             "WHERE statement LIKE '%ORDER BY tasks.created_at%' AND statement NOT LIKE '%pg_prepared%'"
