@@ -72,7 +72,7 @@ class Database:
         if dsn.is_sqlite:
             event.listen(self._transactional.sync_engine, "begin", _begin_immediate)
         else:
-            event.listen(self.engine.sync_engine, "checkout", _refuse_unfit)
+            event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         self.revision = ""  # of the schema that this version needs; known once it was looked at
         # All share the one connection of an in-memory SQLite.
         self.gate = Gate(
@@ -267,7 +267,8 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _refuse_unfit(_: DBAPIConnection, entry: ConnectionPoolEntry, connection: PoolProxiedConnection) -> None:
-    assert isinstance(connection._pool, Pool)
-    if not connection._pool.is_fit(entry):
+def _refuse_closed(_: DBAPIConnection, entry: ConnectionPoolEntry, connection: PoolProxiedConnection) -> None:
+    # What was opened before the pool was distrusted SQLAlchemy has replaced by then.
+    driver: Any = connection.driver_connection
+    if driver.is_closed():
         raise DisconnectionError("the server has closed this connection")

@@ -9,7 +9,7 @@ import socket
 import ssl
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from backend.errors import (
@@ -131,6 +131,8 @@ def translate(error: Exception) -> ApiError | None:
         return DatabaseUnavailable()
     if isinstance(error, PoolTimeoutError):
         return Overloaded()
+    if isinstance(error, InvalidRequestError) and "connection is closed" in str(error):
+        return DatabaseUnavailable()  # closed again and again as soon as it was opened
     if not isinstance(error, DBAPIError):
         return None
     state = _sqlstate(error)
