@@ -6,26 +6,23 @@ so that a machine that is fast now and slow later is so for all. Ratios are medi
 
 import argparse
 import asyncio
-import http.client
 import json
 import logging
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
 
 from backend.db import Database
 from backend.migrate import prepare
-from benchmarks import chart, data, load, profile, subjects
+from benchmarks import chart, data, growth, load, profile, subjects
 from benchmarks.subjects import DOCUMENTS, RAW, SERVICE, Running
 from tests.postgres import Postgres, used_since
 from tests.scratch import scratch
@@ -36,8 +33,6 @@ WORKLOADS = ("mix", "list", "get", "create", "toggle")
 RATIOS = ("rate", "cpu", "database", "p99")
 WARM_UP = 2.0  # seconds
 MEMORY_REQUESTS = 1_000_000
-GROWN, SMALL, OWN = 10_000_000, 10_000, 10_000
-PAGE = 10  # tasks of a page of the growing table; OWN makes 1,000 such pages
 
 
 class Bench(NamedTuple):
@@ -171,48 +166,13 @@ def memory(bench: Bench) -> dict[str, Any]:
     return {"MiB after requests": sizes}
 
 
-def growth(bench: Bench) -> dict[str, Any]:
-    """The median milliseconds of one client's requests with ten thousand tasks and with ten million."""
-    found = {}
-    for tasks in (SMALL, GROWN):
-        url = asyncio.run(_database(bench.postgres, f"grown_{tasks}", tasks, users=1000, own=OWN))
-        with subjects.running(SERVICE, url, bench.folder, bench.token) as service:
-            found[tasks] = _latencies(service.address, bench.token)
-    return {
-        name: {**{str(n): found[n][name] for n in found}, "ratio": found[GROWN][name] / found[SMALL][name]}
-        for name in found[GROWN]
+def grown(bench: Bench) -> dict[str, Any]:
+    """What requests take where there are a hundred times as many tasks: see growth.py."""
+    urls = {
+        tasks: asyncio.run(_database(bench.postgres, f"grown_{tasks}", tasks, **of))
+        for tasks, of in growth.databases().items()
     }
-
-
-def _latencies(address: str, token: str) -> dict[str, float]:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc)
-    headers = {"Authorization": f"Bearer {token}"}
-
-    def get(path: str) -> http.client.HTTPResponse:
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
-        answer.read()
-        return answer
-
-    path = f"/api/tasks?limit={PAGE}"
-    for _ in range(OWN // PAGE - 1):
-        link = get(path).headers["Link"]
-        path = link[1 : link.index(">")]
-    paths: dict[str, Callable[[int], str]] = {
-        "list": lambda _: "/api/tasks?limit=50",
-        "get": lambda number: f"/api/tasks/{1 + number % OWN}",
-        "page 1,000": lambda _: path,
-    }
-    taken = {}
-    for name, of in paths.items():
-        times = []
-        for number in range(3000):
-            begun = time.perf_counter()
-            get(of(number))
-            times.append(time.perf_counter() - begun)
-        taken[name] = median(times[500:]) * 1000
-    return taken
+    return growth.growth(bench.postgres, urls, bench.folder, bench.seconds, bench.rounds)
 
 
 WHAT: dict[str, Callable[[Bench], dict[str, Any]]] = {
@@ -220,7 +180,7 @@ WHAT: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "overload": overload,
     "workers": workers,
     "start": start,
-    "growth": growth,
+    "growth": grown,
     "memory": memory,
 }
 USUAL = ("compare", "overload", "workers", "start")

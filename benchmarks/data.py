@@ -6,15 +6,16 @@ USERS = 100
 TASKS = 50_000
 
 
-# Filled without its indexes and foreign key, and given them afterwards, the table is ready much sooner.
-_INDEXES = (
-    "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'tasks' AND indexname <> 'tasks_pkey'"
-)
-_REFERENCE = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'tasks_user_id_fkey'"
+# Filled without its indexes and keys, and given them afterwards, the table is ready much sooner.
+_KEYS = """SELECT conname AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint
+           WHERE conrelid = 'tasks'::regclass AND contype IN ('p', 'f')"""
+_INDEXES = """SELECT indexname AS name, indexdef AS definition FROM pg_indexes
+              WHERE tablename = 'tasks' AND indexname <> 'tasks_pkey'"""
 
 
 async def load(url: str, tasks: int = TASKS, users: int = USERS, own: int = 0) -> None:
-    """Fill the service's empty tables: `own` tasks of `user-1`, and then one of each user in turn."""
+    """Fill the service's empty tables: one task of each user in turn, and in between `own` of `user-1`."""
+    every = tasks // own if own else tasks + 1
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("SET synchronous_commit = off; SET maintenance_work_mem = '512MB'")
@@ -24,27 +25,30 @@ async def load(url: str, tasks: int = TASKS, users: int = USERS, own: int = 0) -
             FROM generate_series(1, {users}) n"""
         )
         indexes = await connection.fetch(_INDEXES)
-        reference = await connection.fetchval(_REFERENCE)
+        keys = await connection.fetch(_KEYS)
         for index in indexes:
-            await connection.execute(f"DROP INDEX {index['indexname']}")
-        await connection.execute("ALTER TABLE tasks DROP CONSTRAINT tasks_user_id_fkey")
+            await connection.execute(f"DROP INDEX {index['name']}")
+        for key in keys:
+            await connection.execute(f"ALTER TABLE tasks DROP CONSTRAINT {key['name']}")
         await connection.execute(
             f"""INSERT INTO tasks (user_id, title, description, completed, completed_at, priority, tags,
                 due_at, due_day, timezone, created_at, updated_at)
-            SELECT 'user-' || CASE WHEN n <= {own} THEN 1 ELSE 1 + (n - 1) % {users} END,
+            SELECT 'user-' || CASE WHEN n % {every} = 0 THEN 1 ELSE 1 + (n - 1) % {users} END,
                 'Task number ' || n || ' of the list',
-                CASE WHEN n % 2 = 0 THEN 'A description of ordinary length, ' || md5(n::text) END,
-                n % 3 = 0, CASE WHEN n % 3 = 0 THEN now() - n % 1000 * interval '1 hour' END, 1 + n / 7 % 3,
-                CASE WHEN n % 4 = 0 THEN '{{home,urgent}}'::text[] ELSE '{{}}'::text[] END,
-                CASE WHEN n % 5 < 2 THEN date_trunc('day', now()) + n % 100 * interval '1 day' END,
-                CASE WHEN n % 5 = 0 THEN (now() + n % 100 * interval '1 day')::date END, 'UTC',
+                CASE WHEN h % 2 = 0 THEN 'A description of ordinary length, ' || md5(n::text) END,
+                h % 3 = 0, CASE WHEN h % 3 = 0 THEN now() - h % 1000 * interval '1 hour' END, 1 + h / 7 % 3,
+                CASE WHEN h % 4 = 0 THEN '{{home,urgent}}'::text[] ELSE '{{}}'::text[] END,
+                CASE WHEN h % 5 < 2 THEN date_trunc('day', now()) + h % 100 * interval '1 day' END,
+                CASE WHEN h % 5 = 0 THEN (now() + h % 100 * interval '1 day')::date END, 'UTC',
                 now() - ({tasks} - n) * interval '7.000013 seconds',
-                now() - n % 500 * interval '1.03 hours'
-            FROM generate_series(1, {tasks}) n"""
+                now() - h % 500 * interval '1.03 hours'
+            FROM (SELECT n, abs(hashint8(n)::bigint) AS h FROM generate_series(1, {tasks}) n) AS numbered
+            ORDER BY n"""
         )
         for index in indexes:
-            await connection.execute(index["indexdef"])
-        await connection.execute(f"ALTER TABLE tasks ADD CONSTRAINT tasks_user_id_fkey {reference}")
+            await connection.execute(index["definition"])
+        for key in keys:
+            await connection.execute(f"ALTER TABLE tasks ADD CONSTRAINT {key['name']} {key['definition']}")
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from backend.main import create_app
 from benchmarks import __main__ as benchmark
-from benchmarks import chart, data, load, profile
+from benchmarks import chart, data, growth, load, profile
 from tests.conftest import SECRET, Databases, settings_for, token_for
 
 TASKS, USERS = 200, 4
@@ -76,9 +76,11 @@ async def test_all_answer_byte_for_byte_alike(clients: dict[str, httpx.AsyncClie
 @pytest.mark.slow
 def test_it_runs_without_wrk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing installed the bundled client measures all three, and the results are kept and drawn."""
+    for name, size in {"SMALL": 3000, "GROWN": 6000, "MANY": 300}.items():
+        monkeypatch.setattr(growth, name, size)
     results = tmp_path / "results.json"
     monkeypatch.setattr(load, "has_wrk", lambda: False)
-    arguments = ["compare", "start", "--seconds", "0.1", "--rounds", "1", "--results", str(results)]
+    arguments = ["compare", "start", "growth", "--seconds", "0.1", "--rounds", "1", "--results", str(results)]
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     monkeypatch.setattr(benchmark, "WARM_UP", 0.1)
     benchmark.main()
@@ -88,6 +90,7 @@ def test_it_runs_without_wrk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for compared in found["compare"].values():
         assert compared["figures"]["service"]["rate"] > 0
         assert compared["ratios"]["documents"]["cpu"] < 1, "no benchmark is so short that it says otherwise"
+    assert len(found["growth"]) == 2 * len(growth.REQUESTS)
     assert "this service" in results.with_suffix(".svg").read_text()
     assert "service" in chart.table(found)
 
