@@ -5,12 +5,12 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from backend import __version__
-from backend.auth.jwks import Jwks
 from backend.auth.tokens import TokenVerifier
 from backend.config import Settings, load_settings
 from backend.db import Database
@@ -42,6 +42,9 @@ from backend.web.registration import add_routes, operation_id, routes_under
 
 DOCS_PATH = "/docs"
 GC_THRESHOLD = 10_000  # objects; Python's own is 700
+
+if TYPE_CHECKING:
+    from backend.auth.jwks import Jwks
 
 # What users own: served under /api and /api/{user_id}.
 NOUNS = (("/tasks", tasks.router), ("/tasks", bulk.router), ("/tasks", transfer.router))
@@ -92,7 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = Database(settings)
-    app.state.jwks = Jwks(settings.jwks_url) if settings.jwks_url else None
+    app.state.jwks = _published_keys(settings.jwks_url) if settings.jwks_url else None
     app.state.verifier = TokenVerifier(settings, app.state.jwks)
     app.state.cursors = CursorCodec(settings.cursor_secret)
     app.add_middleware(HotRoutes, routes=_owned_routes())
@@ -112,6 +115,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_routes(app, _owned_routes())
     app.include_router(system.router)
     return app
+
+
+def _published_keys(url: str) -> "Jwks":
+    """The keys of an issuer. Loaded where there is one: the HTTP client that fetches them is 5 MB."""
+    from backend.auth.jwks import Jwks
+
+    return Jwks(url)
 
 
 @cache

@@ -64,7 +64,7 @@ STATEMENTS_ELSEWHERE = {
 
 
 # What is loaded when it is needed, and not before: who imports it says why.
-LATE = {"backend.migrations"}
+LATE = {"backend.migrations", "backend.auth.jwks"}
 
 
 class Module(NamedTuple):

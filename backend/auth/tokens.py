@@ -8,7 +8,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -17,7 +17,6 @@ from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
 from backend.auth import base64url
-from backend.auth.jwks import Jwks
 from backend.auth.keys import ALGORITHMS, BoundKey
 from backend.config import Settings, UserIdType
 from backend.errors import (
@@ -27,6 +26,9 @@ from backend.errors import (
     MissingSubject,
     MissingToken,
 )
+
+if TYPE_CHECKING:
+    from backend.auth.jwks import Jwks
 
 TOKEN_MAX = 8192  # characters; Better Auth's are about 600
 CLOCK_LEEWAY = 60  # seconds that an issuer's clock may be ahead of ours
@@ -86,7 +88,7 @@ class TokenVerifier:
     """
 
     def __init__(
-        self, settings: Settings, jwks: Jwks | None = None, clock: Callable[[], float] = time.time
+        self, settings: Settings, jwks: "Jwks | None" = None, clock: Callable[[], float] = time.time
     ) -> None:
         self._secrets = [jwk.construct(secret, "HS256") for secret in settings.secrets]
         self._jwks = jwks
@@ -139,7 +141,7 @@ class TokenVerifier:
         self._verified[token] = _Verified(user, expires, key)
         return user
 
-    async def _signing_key(self, token: str, algorithm: str, kid: object, jwks: Jwks) -> BoundKey:
+    async def _signing_key(self, token: str, algorithm: str, kid: object, jwks: "Jwks") -> BoundKey:
         """Return the published key that the token is signed with."""
         if not isinstance(kid, str) or not 0 < len(kid) <= KID_MAX:
             raise InvalidToken
