@@ -12,8 +12,11 @@ from signal import SIGKILL, SIGTERM, Signals
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from backend.main import create_app
 from tests.conftest import SECRET, add_user, settings_for
+from tests.postgres import cpu_seconds
 
 CHECKOUT = Path(__file__).parent.parent
 TIMEOUT = 30.0
@@ -106,6 +109,11 @@ class Server:
     @property
     def _log(self) -> Path:
         return self.folder / "server.log"
+
+    def cpu(self) -> float:
+        """The CPU seconds that it has used so far."""
+        assert self._process is not None, "it runs"
+        return cpu_seconds(psutil.Process(self._process.pid))
 
     async def _end(self, number: Signals) -> int:
         process = self._process
