@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -40,9 +40,10 @@ VERSION_TABLE = "tasks_alembic_version"  # another service in the same database 
 
 _REVISION = select(column("version_num", String)).select_from(table(VERSION_TABLE))
 _ISOLATION = {"postgresql": "READ COMMITTED", "sqlite": "SERIALIZABLE"}  # of transactions
-# The database of which this task has a session. It holds a place at the gate: if each wanted a second one, as
-# many tasks as there are places would wait for each other.
-_holding: "ContextVar[Database | None]" = ContextVar("_holding", default=None)
+# The databases of which this task has a session, which is over once the list is empty: tasks that it has
+# started may outlive it. A session holds a place at the gate: if each task wanted a second one, as many of
+# them as there are places would wait for each other.
+_holding: "ContextVar[Sequence[Database]]" = ContextVar("_holding", default=())
 _SCHEMA_LOCK = 0x7461736B73  # "tasks": one number that every process of this service agrees on
 
 
@@ -93,8 +94,9 @@ class Database:
         Raises as turn() does; an error of the caller's own comes out as it is.
         """
         async with self.turn(), self._sessions() as session:
-            held = _holding.get()
-            _holding.set(self)
+            before = _holding.get()
+            held = [*before, self]
+            _holding.set(held)
             try:
                 yield session
                 await session.commit()
@@ -104,7 +106,8 @@ class Database:
                     await session.invalidate()
                 raise
             finally:
-                _holding.set(held)
+                _holding.set(before)
+                held.clear()
 
     async def within(self, session: AsyncSession) -> Transaction:
         """Statements within the transaction of an ordinary session: one connection, one outcome.
@@ -138,7 +141,7 @@ class Database:
             DatabaseReadOnly: it takes no writes now.
             UnknownUser: a row was written for a user who has none.
         """
-        if _holding.get() is self:
+        if self in _holding.get():
             raise RuntimeError(
                 "this request has a session, which holds its place in the line: run statements beside it "
                 "with `await database.within(session)`, and authenticate (CallerDep) before SessionDep"

@@ -87,11 +87,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=DOCS_PATH,
         redoc_url=None,
         generate_unique_id_function=operation_id,
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-        },  # asking for providers at each request costs
+        # Otherwise each request asks whether somebody has set up a provider.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.database = Database(settings)

@@ -155,6 +155,14 @@ async def postgres_database(databases: Databases) -> AsyncIterator[str]:
     await databases.drop(url)
 
 
+@pytest.fixture
+async def empty_database(databases: Databases) -> AsyncIterator[str]:
+    """The URL of a PostgreSQL database with nothing in it."""
+    url = await databases.create(empty=True)
+    yield url
+    await databases.drop(url)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """The URL of an empty database of each kind."""

@@ -29,7 +29,7 @@ from backend.errors import (
     Unavailable,
 )
 from backend.migrate import prepare
-from tests.conftest import Databases, Sent, settings_for
+from tests.conftest import Sent, settings_for
 from tests.postgres import free_port
 from tests.server import TIMEOUT, environment
 
@@ -431,14 +431,6 @@ async def prepare_at_once(url: str, number: int) -> None:
         assert await found_tables(made[0]) == TABLES
         assert await run(made[0], f"SELECT count(*) FROM {db.VERSION_TABLE}") == 1
         await made[-1].ready()
-
-
-@pytest.fixture
-async def empty_database(databases: Databases) -> AsyncIterator[str]:
-    """The URL of a PostgreSQL database with nothing in it."""
-    url = await databases.create(empty=True)
-    yield url
-    await databases.drop(url)
 
 
 async def test_many_start_at_once_on_postgresql(empty_database: str) -> None:

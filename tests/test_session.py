@@ -173,6 +173,20 @@ async def test_nobody_waits_for_itself(database: Database) -> None:
     assert len(await database.statements.all(select(1), {})) == 1
 
 
+async def test_what_outlives_a_session_is_free(database: Database) -> None:
+    """A task that was started beside a session may ask for a place of its own once that is over."""
+    over = asyncio.Event()
+
+    async def later() -> int:
+        await over.wait()
+        return len(await database.statements.all(select(1), {}))
+
+    async with database.session():
+        started = asyncio.create_task(later())
+    over.set()
+    assert await started == 1
+
+
 async def test_a_session_ends_with_its_block(database: Database) -> None:
     """Used later, by a background task or a streaming answer, it raises, and takes no connection."""
     async with database.session() as session:

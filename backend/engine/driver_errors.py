@@ -99,16 +99,19 @@ def is_spoilt(error: BaseException | None) -> bool:
     A migration has changed what the statement is about since it was prepared; or the server has said that it
     ends the connection, and not yet done so.
     """
-    own = getattr(error, "driver_exception", error)  # beneath SQLAlchemy's, where that is around it
-    return isinstance(own, asyncpg.InvalidCachedStatementError) or _refused_to_send(
-        error, "another operation"
-    )
+    outdated = isinstance(_drivers_own(error), asyncpg.InvalidCachedStatementError)
+    return outdated or _refused_to_send(error, "another operation")
 
 
 def _refused_to_send(error: BaseException | None, reason: str) -> bool:
     """Whether asyncpg itself refused, for that reason. What a server says may quote anybody's words."""
-    own = getattr(error, "driver_exception", error)
+    own = _drivers_own(error)
     return isinstance(own, asyncpg.InterfaceError | asyncpg.InternalClientError) and reason in str(own)
+
+
+def _drivers_own(error: BaseException | None) -> BaseException | None:
+    """What is beneath SQLAlchemy's error, where that is around it."""
+    return getattr(error, "driver_exception", error)
 
 
 def comes_from_driver(error: BaseException) -> bool:
@@ -152,8 +155,7 @@ def translate(error: Exception) -> ApiError | None:
 
 def _is_the_owners(error: DBAPIError) -> bool:
     """Whether the broken foreign key leads from a row to its owner. SQLite does not say which it was."""
-    own = getattr(error, "driver_exception", error.orig)
-    name = getattr(own, "constraint_name", None) or getattr(error.orig, "constraint_name", None)
+    name = getattr(_drivers_own(error.orig), "constraint_name", None)
     return name is None or name.endswith("_user_id_fkey")
 
 

@@ -61,9 +61,7 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
 
 # The filters that are called like a column, and ask for its value.
 _PLAIN = tuple(
-    name
-    for name in TaskFilter.model_fields
-    if name in tasks.c and name not in ("completed", "priority", "tags")
+    name for name in TaskFilter.model_fields if name in tasks.c and name not in ("completed", "priority")
 )
 
 

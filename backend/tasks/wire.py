@@ -1,4 +1,4 @@
-"""Tasks as JSON: TaskPublic's fields and bytes, in a sixth of pydantic's time (docs/decisions/json.md)."""
+"""Tasks as JSON: TaskPublic's fields and bytes, in a third of pydantic's time (docs/decisions/json.md)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol

@@ -18,9 +18,8 @@ from backend.web.logs import request_id
 
 def install(app: FastAPI) -> None:
     """Let `app` answer every error in the contract's shape."""
-    app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
+    for kind in (ApiError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, answer_error)
 
 
 Responses = dict[int | str, dict[str, Any]]
@@ -63,23 +62,18 @@ def _answer(
     return Response(content, status, headers, media_type="application/json")
 
 
-def answer_error(request: Request, error: ApiError | HTTPException | RequestValidationError) -> Response:
-    """The answer to an error that was raised on purpose."""
+def answer_error(request: Request, error: Exception) -> Response:
+    """The answer to an error that was raised on purpose: ours, Starlette's or FastAPI's."""
     if isinstance(error, ApiError):
         return problem(error)
     if isinstance(error, HTTPException):
         return _http_error(request, error)
-    return _validation_error(request, error)
+    assert isinstance(error, RequestValidationError)
+    return _invalid([{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()])
 
 
-def _api_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    return problem(error)
-
-
-def _http_error(request: Request, error: Exception) -> Response:
+def _http_error(request: Request, error: HTTPException) -> Response:
     """Starlette's own: unknown paths and methods, a body too large or unreadable."""
-    assert isinstance(error, HTTPException)
     if error.status_code == 400:  # the body was not UTF-8, nested too deep or held a number too long
         return _invalid([{"loc": ["body"], "msg": "The body is not readable JSON", "type": "json_invalid"}])
     headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
@@ -96,11 +90,6 @@ def _methods(request: Request) -> list[str]:
             for route in request.app.router.routes
         )
     ]
-
-
-def _validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return _invalid([{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()])
 
 
 def _invalid(problems: list[dict[str, Any]]) -> Response:

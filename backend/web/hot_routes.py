@@ -42,7 +42,7 @@ class HotRoutes:
     def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:
         self._app = app
         self._routes = [
-            (route, route.path_regex.match, route.methods or (), route.endpoint, _reader(route.dependant))
+            (route.path_regex.match, route.methods or (), route.endpoint, _reader(route.dependant))
             for route in routes
             if is_hot(route)
         ]
@@ -62,13 +62,12 @@ class HotRoutes:
     async def _answer(self, request: Request) -> Response:
         scope = request.scope
         path, method = get_route_path(scope), scope["method"]
-        for route, match, methods, endpoint, values_of in self._routes:
+        for match, methods, endpoint, values_of in self._routes:
             if method in methods and (found := match(path)):
                 scope["path_params"] = found.groupdict()
                 try:
                     answer: Response = await endpoint(**await values_of(request, {}))
                 except (ApiError, HTTPException, RequestValidationError) as error:
-                    scope["route"] = route
                     return answer_error(request, error)
                 return answer
         raise _Unusual

@@ -22,7 +22,6 @@ from tests.conftest import (
     ORIGIN,
     SECRET,
     Client,
-    Databases,
     Sent,
     add_user,
     settings_for,
@@ -348,14 +347,6 @@ async def serve() -> AsyncIterator[Serve]:
         yield start
 
 
-@pytest.fixture
-async def empty_postgres(databases: Databases) -> AsyncIterator[str]:
-    """The URL of a PostgreSQL database with nothing in it."""
-    url = await databases.create(empty=True)
-    yield url
-    await databases.drop(url)
-
-
 async def test_sessions_are_ignored_unless_told(serve: Serve) -> None:
     """Without AUTH_ACCEPT_SESSIONS neither the cookie nor the token is anything, and no table is read."""
     app, client = await serve()
@@ -385,10 +376,10 @@ async def test_the_cookie_may_have_another_prefix(serve: Serve) -> None:
     ("kind", "user_id"), [("uuid", "0b9f7a1c-6d2e-4f3a-8b5c-1d2e3f4a5b6c"), ("integer", "7")]
 )
 async def test_sessions_of_other_kinds_of_ids(
-    serve: Serve, empty_postgres: str, kind: str, user_id: str
+    serve: Serve, empty_database: str, kind: str, user_id: str
 ) -> None:
     """Where Better Auth's ids are UUIDs or numbers the session's user is written as JWTs write it."""
-    app, client = await serve(empty_postgres, auth_accept_sessions=True, auth_user_id_type=kind)
+    app, client = await serve(empty_database, auth_accept_sessions=True, auth_user_id_type=kind)
     own_id: Any = int(user_id) if kind == "integer" else user_id
     await run(
         app,

@@ -52,7 +52,6 @@ async def test_overload_does_not_lower_what_is_served(
     told = f"served in {median(served):.2f} s, refused in {median(refused):.2f} s (medians)"
     report(f"with 500 {ratio:.2f} of that with 32; p99 {p99:.2f} s; {told}")
     assert refused
-    # To wait in line and to be refused costs what it did, while a served request costs half of what it did.
-    assert ratio > 0.6
+    assert ratio > 0.85
     assert p99 < 5  # DATABASE_POOL_WAIT
     assert median(refused) < median(served)
