@@ -35,7 +35,7 @@ UNSTATED = {
     "run_batch": "as above, within each operation",
     "import_tasks": "a file is lines of JSON, or CSV with a header row",
 }
-# The thorough run makes up four times as many requests, and tries the boundaries at both addresses of the
+# The thorough run makes up more requests, and tries the boundaries at both addresses of the
 # tasks, which lead to the same functions.
 CONFIG: dict[str, Any] = {
     "seed": 1,
@@ -47,7 +47,7 @@ CONFIG: dict[str, Any] = {
         "allow-x00": False,  # refused, as it must be, but not by a rule that JSON Schema could state
     },
     # Most of what there is to delete was created in the sequence before.
-    "phases": {"stateful": {"generation": {"max-examples": 80 if THOROUGH else 20}}},
+    "phases": {"stateful": {"generation": {"max-examples": 80 if THOROUGH else 40}}},
     "operations": [
         {
             "include-operation-id": [name + prefix for name in UNSTATED for prefix in ("", "_of_user")],
