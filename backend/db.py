@@ -242,7 +242,7 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
         if "prepared_statement_cache_size" not in arguments:
             arguments["prepared_statement_name_func"] = connector.name_statement
     engine = create_async_engine(dsn.url, connect_args=arguments, hide_parameters=True, **options)
-    # models.UserId reads it there: the type of the users' ids is a matter of each engine.
+    # columns.UserId reads it there: the type of the users' ids is a matter of each engine.
     engine.dialect.user_id_type = settings.auth_user_id_type  # type: ignore[attr-defined] # ours
     if dsn.is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)

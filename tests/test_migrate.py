@@ -33,11 +33,12 @@ from sqlalchemy import (
 )
 from sqlmodel.sql.sqltypes import UTCDateTime
 
+from backend.columns import OwnersKey, TextList, UserId, no_texts, utc_now
 from backend.config import Settings
 from backend.db import VERSION_TABLE, Database
 from backend.migrate import SchemaError, downgrade, prepare, upgrade
 from backend.migrations import running, state, writing
-from backend.models import OwnersKey, TextList, UserId, no_texts, schema, utc_now
+from backend.models import schema
 from tests.chaos.proxy import Proxy
 from tests.conftest import SECRET, Databases, settings_for
 from tests.server import CHECKOUT, Server, environment

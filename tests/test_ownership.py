@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import case, func, make_url, update
 
+from backend.columns import utc_now
 from backend.engine.prepared import PreparedStatement
-from backend.models import tasks, utc_now
+from backend.models import tasks
 from tests.ownership import objection
 
 GOOD: list[tuple[str, Any]] = [

@@ -9,8 +9,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean, String
 
+from backend.columns import UserId
 from backend.engine.statements import Statements
-from backend.models import UserId
 
 
 class _in_future(FunctionElement[bool]):  # noqa: N801 - reads as the SQL function it is

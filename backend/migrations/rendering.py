@@ -27,9 +27,10 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
+from backend.columns import OwnersKey, TextList, no_texts, utc_now
 from backend.db import VERSION_TABLE
 from backend.migrations.state import SchemaError
-from backend.models import OwnersKey, TextList, no_texts, users, utc_now
+from backend.models import users
 
 Facts = dict[tuple[str, str, str], str]
 """What is known of a schema: a kind of thing, where it is and its name, and what it is."""
@@ -247,6 +248,6 @@ def _default(default: DefaultClause, writer: AutogenContext) -> str:
     if not default.reflected and written != _sql(clause, POSTGRESQL):
         raise SchemaError(
             f"the server default {written} is another on PostgreSQL: "
-            "write it as text(), or as a function of backend/models.py as utc_now() is"
+            "write it as text(), or as a function of backend/columns.py as utc_now() is"
         )
     return f"sa.text({written!r})"

@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, false, func, not_, or_
 
-from backend.models import PRIORITIES, TextList, tasks, utc_now
+from backend.columns import PRIORITIES, TextList, utc_now
+from backend.models import tasks
 from backend.tasks.crud import OWNED
 from backend.tasks.fields import parameter
 from backend.tasks.filters import TaskFilter

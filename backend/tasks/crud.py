@@ -23,8 +23,9 @@ from sqlalchemy import (
     update,
 )
 
+from backend.columns import utc_now
 from backend.engine.statements import Statements
-from backend.models import tasks, utc_now
+from backend.models import tasks
 from backend.tasks import planning
 from backend.tasks.errors import TaskNotFound, VersionMismatch
 from backend.tasks.fields import CHANGING, INSERTED, PLANNED, READ, bound, parameter

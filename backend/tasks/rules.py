@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, literal, null, or_
 
-from backend.models import tasks, utc_now
+from backend.columns import utc_now
+from backend.models import tasks
 from backend.tasks import planning
 from backend.tasks.fields import PLANNED
 

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlmodel.sql.sqltypes import UTCDateTime
 
+from backend.columns import UserId, utc_now
 from backend.migrations.steps import user_table
-from backend.models import UserId, utc_now
 
 revision = "0001"
 down_revision = None

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlmodel.sql.sqltypes import UTCDateTime
 
+from backend.columns import PriorityLevel, TextList, UserId, no_texts, utc_now
 from backend.migrations.steps import altered, user_table
-from backend.models import PriorityLevel, TextList, UserId, no_texts, utc_now
 
 revision = "0002"
 down_revision = "0001"

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Delete, Select, bindparam, case, delete, insert, not_, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from backend.columns import utc_now
 from backend.engine.prepared import Row
 from backend.engine.statements import Statements, Transaction
 from backend.errors import FieldError, InvalidBody
-from backend.models import ID_MAX, tasks, utc_now
+from backend.models import ID_MAX, tasks
 from backend.tasks.batch.schemas import (
     BatchResult,
     CompleteOperation,

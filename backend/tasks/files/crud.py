@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Insert, bindparam, case, func, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
+from backend.columns import TextList, utc_now
 from backend.engine.statements import Statements, Transaction
-from backend.models import ID_MAX, TextList, tasks, utc_now
+from backend.models import ID_MAX, tasks
 from backend.tasks.crud import OWNED, insert_values
 from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult, exported
