@@ -10,15 +10,20 @@ ApiError
 │   └── UnknownUser
 ├── ForeignUser (403)
 ├── ForeignOrigin (403)
+├── PreflightRefused (400)
 ├── ReferenceMissing (409)
+├── UnsupportedMediaType (415)
 ├── InvalidRequest (422)
 │   ├── InvalidCursor
+│   ├── UnknownZone
 │   ├── InvalidBody
+│   ├── RepeatedHeader
 │   └── KeyReused
 └── Unavailable (503)
     ├── KeysUnavailable
     ├── DatabaseUnavailable
     ├── DatabaseWaking
+    ├── DatabaseConflict
     ├── DatabaseReadOnly
     ├── SchemaOutdated
     └── Overloaded
@@ -132,11 +137,25 @@ class ForeignOrigin(ApiError):
     code = "origin_not_allowed"
 
 
+class PreflightRefused(ApiError):
+    """Browsers may not send this from another origin"""
+
+    status = 400
+    code = "preflight_refused"
+
+
 class ReferenceMissing(ApiError):
     """What this refers to does not exist, or not any more; read it again"""
 
     status = 409
     code = "reference_missing"
+
+
+class UnsupportedMediaType(ApiError):
+    """The body's media type cannot be read here; the answer says which can"""
+
+    status = 415
+    code = "unsupported_media_type"
 
 
 class InvalidRequest(ApiError):
@@ -162,12 +181,26 @@ class InvalidCursor(InvalidRequest):
     kind = "invalid_cursor"
 
 
+class UnknownZone(InvalidRequest):
+    """The database does not know the time zone of one of these tasks; say which one days are in: timezone="""
+
+    loc = ("query", "timezone")
+
+
 class InvalidBody(InvalidRequest):
     """The body breaks a rule that its schema cannot say"""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.loc = ("body", field)
+
+
+class RepeatedHeader(InvalidRequest):
+    """This header came several times with different values; send it once"""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.loc = ("header", name)
 
 
 class KeyReused(InvalidRequest):
@@ -202,6 +235,12 @@ class DatabaseWaking(Unavailable):
 
     code = "database_waking"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+
+
+class DatabaseConflict(Unavailable):
+    """Others changed the same at the same moment, again and again; nothing was done; try again shortly"""
+
+    code = "database_conflict"
 
 
 class DatabaseReadOnly(Unavailable):

@@ -15,6 +15,7 @@ from backend.errors import (
     InvalidBody,
     InvalidToken,
     Problem,
+    RepeatedHeader,
     Unauthorized,
     Unavailable,
 )
@@ -70,6 +71,7 @@ TOLD: dict[type[ApiError], tuple[tuple[Any, ...], dict[str, Any]]] = {
     VersionMismatch: (([1],), {"current": [1]}),
     BatchFailed: (([1],), {"results": [1]}),
     InvalidBody: (("title", "a sentence"), {}),
+    RepeatedHeader: (("x-header",), {}),
 }
 
 

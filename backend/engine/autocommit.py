@@ -14,7 +14,8 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 from backend.engine.driver_errors import STATEMENT_ERRORS, is_dead_connection, is_spoilt, never_ran
 from backend.engine.pool import Pool
 from backend.engine.prepared import PreparedStatement
-from backend.engine.statements import Statements, Transaction
+from backend.engine.statements import Statements, Transaction, again
+from backend.errors import DatabaseConflict
 
 Observer = Callable[[str, Any], None]
 
@@ -53,8 +54,15 @@ class Autocommit(Statements):
     async def fetch(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement. It is run again, once, where that is safe.
 
-        Safe: a read whose connection was dead, and a write that certainly did not run.
+        Safe: a read whose connection was dead, and a write that certainly did not run. What the database
+        undid for others' sake is run again(), from the line's end.
         """
+        try:
+            return await self._run(prepared, arguments)
+        except DatabaseConflict:
+            return await again(lambda: self._run(prepared, arguments))
+
+    async def _run(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         async with self._turn():
             try:
                 return await self._fetch(prepared.sql, arguments)

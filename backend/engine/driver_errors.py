@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from backend.errors import (
     ApiError,
+    DatabaseConflict,
     DatabaseReadOnly,
     DatabaseUnavailable,
     DatabaseWaking,
@@ -21,6 +22,7 @@ from backend.errors import (
     ReferenceMissing,
     SchemaOutdated,
     UnknownUser,
+    UnknownZone,
 )
 
 CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -43,22 +45,31 @@ _NEON_PASSING = (
 # … except with these, which no waiting mends.
 _NEON_LASTING = ("endpoint is disabled", "endpoint cannot be found", "quota")
 
-# SQLSTATE classes of a database that cannot do it now: connection, login, no such database, deadlock,
+# SQLSTATE classes of a database that cannot do it now: connection, login, no such database, a lost outcome,
 # resources (disk full, too many connections), locks, operator intervention, system, internal (Neon).
 _UNAVAILABLE = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58", "XX"})
 # A prepared statement is missing, or there twice: a pooler in between hands connections on without them.
 _LOST_STATEMENTS = frozenset({"26000", "42P05"})
-_SQLITE_CANNOT = (
-    "database is locked",
-    "disk is full",
-    "disk I/O error",
-    "unable to open database file",
-    "file is not a database",
-    "disk image is malformed",
-)
+_BY_STATE: dict[str, type[ApiError]] = {
+    "42P01": SchemaOutdated,  # no such table
+    "25006": DatabaseReadOnly,
+    "57P03": DatabaseWaking,
+    # Undone because others were in the way: a rollback, a serialization failure, a constraint at the end, a
+    # deadlock. Not 40003, whose outcome is not known.
+    **dict.fromkeys(("40000", "40001", "40002", "40P01"), DatabaseConflict),
+}
+_SQLITE_SAYS: dict[str, type[ApiError]] = {
+    "no such table": SchemaOutdated,
+    "readonly database": DatabaseReadOnly,
+    "is locked": DatabaseConflict,
+    "disk is full": DatabaseUnavailable,
+    "disk I/O error": DatabaseUnavailable,
+    "unable to open database file": DatabaseUnavailable,
+    "file is not a database": DatabaseUnavailable,
+    "disk image is malformed": DatabaseUnavailable,
+}
 # Where an error of the network or of a time-out is raised that has to do with the database.
 _BENEATH = frozenset({"asyncpg", "sqlalchemy", "aiosqlite", "sqlite3", "uvloop", "ssl", "socket"})
-_READ_ONLY = "25006"
 _FOREIGN_KEY = "23503"
 
 
@@ -141,14 +152,12 @@ def translate(error: Exception) -> ApiError | None:
     state = _sqlstate(error)
     if state == _FOREIGN_KEY or (isinstance(error, IntegrityError) and "FOREIGN KEY" in str(error.orig)):
         return UnknownUser() if _is_the_owners(error) else ReferenceMissing()
-    if state == "42P01" or "no such table" in str(error.orig):
-        return SchemaOutdated()
-    if state == _READ_ONLY or "readonly database" in str(error.orig):
-        return DatabaseReadOnly()
-    if state == "57P03":
-        return DatabaseWaking()
+    if meant := _BY_STATE.get(state) or _sqlite_says(error):
+        return meant()
+    if state == "22023" and "time zone" in str(error.orig):
+        return UnknownZone()
     unable = state[:2] in _UNAVAILABLE or state in _LOST_STATEMENTS
-    if error.connection_invalidated or unable or _sqlite_cannot(error):
+    if error.connection_invalidated or unable:
         return DatabaseUnavailable()
     return None
 
@@ -171,6 +180,6 @@ def _sqlstate(error: Exception) -> str:
     return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
-def _sqlite_cannot(error: DBAPIError) -> bool:
-    """Whether the file of a SQLite database is locked, full, broken, or none."""
-    return any(sign in str(error.orig) for sign in _SQLITE_CANNOT)
+def _sqlite_says(error: DBAPIError) -> type[ApiError] | None:
+    """What an error of SQLite's, which has no SQLSTATE, means."""
+    return next((meant for sign, meant in _SQLITE_SAYS.items() if sign in str(error.orig)), None)

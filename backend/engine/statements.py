@@ -1,14 +1,26 @@
 """The fast way to the database: prepared statements, each one alone, or several as one transaction."""
 
+import asyncio
+import random
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backend.engine.prepared import PreparedStatement, Row
+from backend.errors import DatabaseConflict
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CONFLICT_TRIES = 5
+CONFLICT_SECONDS = 2.0  # after which nothing is begun again: SQLite has waited longer by then itself
+_CONFLICT_PAUSE = 0.02  # seconds at most before the second try; twice as long before each further one
 
 Parameters = Mapping[str, object]
 Prepare = Callable[[Executable], PreparedStatement]
@@ -93,3 +105,41 @@ class Transaction(Statements):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["Transaction"]:
         yield self
+
+
+async def again(work: Callable[[], Awaitable[T]]) -> T:
+    """Do work that is one statement or one transaction, anew where the database undid it for others' sake.
+
+    A serialization failure or a deadlock is nobody's mistake: one of those involved is undone, and goes
+    through the next time. The pauses are random, so that those who met do not meet again, and no place in the
+    line is held meanwhile.
+
+    Raises:
+        DatabaseConflict: CONFLICT_TRIES were undone, or CONFLICT_SECONDS are over.
+    """
+    began = time.monotonic()
+    for number in range(CONFLICT_TRIES - 1):
+        try:
+            return await work()
+        except DatabaseConflict:
+            if time.monotonic() - began > CONFLICT_SECONDS:
+                raise
+        await asyncio.sleep(random.uniform(0, _CONFLICT_PAUSE * 2**number))  # noqa: S311 - no secret
+    return await work()
+
+
+def one_transaction(
+    function: Callable[Concatenate[Statements, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Statements, P], Coroutine[Any, Any, T]]:
+    """Mark a function all of whose work is one transaction, so that it can be done again(): a decorator.
+
+    Within a transaction that is under way it is a part of that, and only the whole can be done again.
+    """
+
+    @wraps(function)
+    async def run(statements: Statements, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if isinstance(statements, Transaction):
+            return await function(statements, *args, **kwargs)
+        return await again(lambda: function(statements, *args, **kwargs))
+
+    return run

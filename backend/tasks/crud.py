@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from backend.columns import utc_now
-from backend.engine.statements import Statements
+from backend.engine.statements import Statements, one_transaction
 from backend.models import tasks
 from backend.tasks import planning
 from backend.tasks.errors import TaskNotFound, VersionMismatch
@@ -144,6 +144,7 @@ async def delete_task(statements: Statements, user_id: str, task_id: int, versio
         await _explain(statements, user_id, task_id)
 
 
+@one_transaction
 async def _change_locked(
     statements: Statements, user_id: str, task_id: int, changes: Mapping[str, Any], versions: Versions
 ) -> Task:

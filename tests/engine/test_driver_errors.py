@@ -1,11 +1,21 @@
 """What a driver's error means to the client."""
 
+import sqlite3
+
 import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from backend.engine.driver_errors import comes_from_driver, translate
-from backend.errors import ApiError, ReferenceMissing, UnknownUser
+from backend.errors import (
+    ApiError,
+    DatabaseConflict,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    ReferenceMissing,
+    UnknownUser,
+    UnknownZone,
+)
 
 
 def broken_key(constraint: str) -> DBAPIError:
@@ -37,3 +47,26 @@ def test_whose_error_it_is_shows_where_it_was_raised() -> None:
     with pytest.raises(TimeoutError) as caught:
         raise TimeoutError
     assert not comes_from_driver(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (asyncpg.SerializationError("could not serialize access"), DatabaseConflict),
+        (asyncpg.DeadlockDetectedError("deadlock detected"), DatabaseConflict),
+        (asyncpg.TransactionRollbackError("rolled back"), DatabaseConflict),
+        (asyncpg.StatementCompletionUnknownError("who knows"), DatabaseUnavailable),
+        (asyncpg.InvalidParameterValueError('time zone "Mars/Base" not recognized'), UnknownZone),
+        (sqlite3.OperationalError("database is locked"), DatabaseConflict),
+        (sqlite3.OperationalError("database table is locked: tasks"), DatabaseConflict),
+        (sqlite3.OperationalError("database or disk is full"), DatabaseUnavailable),
+        (sqlite3.OperationalError("attempt to write a readonly database"), DatabaseReadOnly),
+    ],
+)
+def test_others_in_the_way_are_told_from_a_database_that_is_away(
+    error: Exception, said: type[ApiError]
+) -> None:
+    """What was undone for others' sake has a name of its own, but where its outcome is not known."""
+    failed = DBAPIError.instance("UPDATE", None, error, Exception)
+    assert isinstance(failed, DBAPIError)
+    assert type(translate(failed)) is said

@@ -14,7 +14,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from backend.columns import utc_now
 from backend.engine.prepared import Row
-from backend.engine.statements import Statements, Transaction
+from backend.engine.statements import Statements, Transaction, one_transaction
 from backend.errors import FieldError, InvalidBody
 from backend.models import ID_MAX, tasks
 from backend.tasks.batch.schemas import (
@@ -46,6 +46,7 @@ _CREATE_MANY = (
 _DELETE = delete(tasks).where(OWNED, _NAMED)
 
 
+@one_transaction
 async def run_batch(
     statements: Statements, user_id: str, operations: Sequence[Operation | Refused], *, atomic: bool
 ) -> list[BatchResult]:
@@ -71,6 +72,7 @@ async def run_batch(
     return _results(operations, [outcome.after(created) for outcome in outcomes])
 
 
+@one_transaction
 async def complete_all(statements: Statements, user_id: str, query: TaskFilter) -> int:
     """Complete the user's pending tasks that meet a filter; return how many. Recurring ones are followed."""
     names, parameters = asked(query)
@@ -86,6 +88,7 @@ async def complete_all(statements: Statements, user_id: str, query: TaskFilter) 
     return len(rows)
 
 
+@one_transaction
 async def delete_all(statements: Statements, user_id: str, query: TaskFilter) -> int:
     """Delete the user's tasks that meet a filter; return how many.
 

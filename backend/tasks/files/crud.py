@@ -10,7 +10,7 @@ from sqlalchemy import Insert, bindparam, case, func, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from backend.columns import TextList, utc_now
-from backend.engine.statements import Statements, Transaction
+from backend.engine.statements import Statements, Transaction, one_transaction
 from backend.models import ID_MAX, tasks
 from backend.tasks.crud import OWNED, insert_values
 from backend.tasks.fields import INSERTED, READ, bound, parameter
@@ -41,6 +41,7 @@ async def get_page(statements: Statements, user_id: str, after: int) -> list[Exp
     return [exported(read(row), row.series_start) for row in rows]
 
 
+@one_transaction
 async def import_tasks(statements: Statements, user_id: str, lines: Sequence[Line]) -> list[LineResult]:
     """Create what the lines say and the user has not got; say of each line what became of it.
 
