@@ -658,3 +658,18 @@ print("alembic" in sys.modules)
         for _ in range(2)
     ]
     assert seen == ["True", "False"]
+
+
+@pytest.mark.parametrize("name", ["100% done", "a%(b)s", "#1 + 2", "Über uns", "a;b=c", "it's"])
+async def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkout and its SQLite file may lie in one whose name means something to a configuration or URL."""
+    folder = tmp_path / name
+    shutil.copytree(state.SCRIPTS, folder / "migrations")
+    monkeypatch.setattr(state, "SCRIPTS", folder / "migrations")
+    settings = settings_for(f"sqlite:///{folder}/tasks.db")
+    database = Database(settings)
+    try:
+        await prepare(database, settings)
+    finally:
+        await database.close()
+    assert (folder / "tasks.db").stat().st_size > 0

@@ -22,7 +22,7 @@ def alembic(settings: Settings, connection: Connection | None, **options: Any) -
     """
     attributes = {"connection": connection, "settings": settings}
     config = Config(attributes=attributes, cmd_opts=Namespace(quiet=True), **options)
-    config.set_main_option("script_location", str(state.SCRIPTS))
+    config.set_main_option("script_location", str(state.SCRIPTS).replace("%", "%%"))  # ConfigParser's escape
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     return config
 
