@@ -11,7 +11,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from sqlalchemy import Connection, String, column, event, select, table, text
@@ -250,6 +252,8 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    local: Any = connection
+    local.create_function("local_day", 2, _local_day)
     cursor = connection.cursor()
     # Foreign keys are off by default. FULL keeps what was acknowledged through a power cut, for one fsync a
     # write.
@@ -263,6 +267,17 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
         if "locked" not in str(error):
             raise
     cursor.close()
+
+
+def _local_day(instant: str | None, timezone: str) -> str | None:
+    """The day that an instant, as SQLite keeps it in UTC, lies on in a time zone. SQLite knows none."""
+    if instant is None:
+        return None
+    utc = datetime.fromisoformat(instant).replace(tzinfo=UTC)
+    try:
+        return utc.astimezone(ZoneInfo(timezone)).date().isoformat()
+    except OverflowError:  # at the ends of time
+        return utc.date().isoformat()
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -1,7 +1,8 @@
 """From a filter to what a statement's rows must meet."""
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_, bindparam, false, func, not_, or_
 
@@ -10,10 +11,12 @@ from backend.models import tasks
 from backend.tasks.crud import OWNED
 from backend.tasks.fields import parameter
 from backend.tasks.filters import TaskFilter
-from backend.tasks.sql import IdList, among, contains_all, contains_any
+from backend.tasks.sql import IdList, among, contains_all, contains_any, local_day
 
 IS_OVERDUE = and_(not_(tasks.c.completed), tasks.c.due_at.is_not(None), tasks.c.due_at < utc_now())
 _TAGS = bindparam("tags", type_=TextList())
+_OWN_DAY = local_day(tasks.c.due_at, tasks.c.timezone)
+_FARTHEST = timedelta(hours=16)  # from UTC, of any zone at any time
 
 
 def _evenly(condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -33,7 +36,8 @@ def _day(name: str) -> ColumnElement[Any]:
     return bindparam(name, type_=tasks.c.due_day.type)
 
 
-# What a filter can ask, by name. A day is compared with days as such; an instant due on no whole day, by UTC.
+# What a filter can ask, by name. A day is compared with days as such; what is due at an instant, by the zone
+# that was asked for (`_day`), or else by its own (`_own_day`), looked up only where zones may differ.
 _CONDITIONS: dict[str, ColumnElement[bool]] = {
     # No parameter: PostgreSQL has to see that the index of the pending tasks is enough.
     "pending": not_(tasks.c.completed),
@@ -46,10 +50,26 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
         tasks.c.due_day < _day("due_before_day"),
         and_(tasks.c.due_day.is_(None), tasks.c.due_at < _at("due_before")),
     ),
+    "due_before_own_day": or_(
+        tasks.c.due_day < _day("due_before_day"),
+        and_(
+            tasks.c.due_day.is_(None),
+            tasks.c.due_at < _at("due_before_last"),
+            or_(tasks.c.due_at < _at("due_before_first"), _day("due_before_day") > _OWN_DAY),
+        ),
+    ),
     "due_after": tasks.c.due_at > _at("due_after"),
     "due_after_day": or_(
         tasks.c.due_day > _day("due_after_day"),
         and_(tasks.c.due_day.is_(None), tasks.c.due_at > _at("due_after")),
+    ),
+    "due_after_own_day": or_(
+        tasks.c.due_day > _day("due_after_day"),
+        and_(
+            tasks.c.due_day.is_(None),
+            tasks.c.due_at > _at("due_after_first"),
+            or_(tasks.c.due_at > _at("due_after_last"), _day("due_after_day") < _OWN_DAY),
+        ),
     ),
     "overdue": IS_OVERDUE,
     "not_overdue": not_(IS_OVERDUE),
@@ -62,7 +82,9 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
 
 # The filters that are called like a column, and ask for its value.
 _PLAIN = tuple(
-    name for name in TaskFilter.model_fields if name in tasks.c and name not in ("completed", "priority")
+    name
+    for name in TaskFilter.model_fields
+    if name in tasks.c and name not in ("completed", "priority", "timezone")
 )
 
 
@@ -92,7 +114,8 @@ def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
         names.append("completed" if query.done else "pending")
     if query.priority:
         names.append("priority")
-        parameters["priority"] = sorted({PRIORITIES.index(name) + 1 for name in query.priority})
+        known = set(query.priority) & set(PRIORITIES)
+        parameters["priority"] = sorted(PRIORITIES.index(name) + 1 for name in known)
     if query.tag:
         names.append(f"tags_{query.tag_match}")
         parameters["tags"] = list(dict.fromkeys(query.tag))
@@ -103,21 +126,34 @@ def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
     for name in ("due_before", "due_after", "created_after", "updated_after"):
         moment: datetime | date | None = getattr(query, name)
         if moment is not None:
-            condition, values = _since_or_until(name, moment)
+            condition, values = _since_or_until(name, moment, query.timezone)
             names.append(condition)
             parameters |= values
     return tuple(names), parameters
 
 
-def _since_or_until(name: str, moment: datetime | date) -> tuple[str, dict[str, Any]]:
+def _since_or_until(name: str, moment: datetime | date, timezone: str | None) -> tuple[str, dict[str, Any]]:
     """The condition that a moment of a filter makes, and its parameters."""
     if isinstance(moment, datetime):
         return name, {name: moment}
     # Before a day is before its first moment, after it after its last.
-    edge = datetime.combine(moment, time.max if name.endswith("after") else time.min, UTC)
-    if name.startswith("due"):
-        return f"{name}_day", {name: edge, f"{name}_day": moment}
-    return name, {name: edge}
+    edge = datetime.combine(moment, time.max if name.endswith("after") else time.min)
+    if name.startswith("due") and timezone is None:
+        window = {f"{name}_first": _utc(edge, -_FARTHEST), f"{name}_last": _utc(edge, _FARTHEST)}
+        return f"{name}_own_day", {f"{name}_day": moment} | window
+    if timezone is not None:
+        edge = edge.replace(tzinfo=ZoneInfo(timezone))
+    at = {name: _utc(edge)}
+    return (f"{name}_day", at | {f"{name}_day": moment}) if name.startswith("due") else (name, at)
+
+
+def _utc(moment: datetime, later: timedelta = timedelta()) -> datetime:
+    """A moment in UTC, moved; at the ends of time, the first or the last."""
+    try:
+        utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return utc + later
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if moment.year > 1 else datetime.min.replace(tzinfo=UTC)
 
 
 def _escape(word: str) -> str:

@@ -1,6 +1,6 @@
 """What a list can be asked for."""
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_origin
 from urllib.parse import parse_qsl, urlencode
@@ -16,37 +16,55 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
-from backend.tasks.recurrence import parse_pattern
-from backend.tasks.schemas import Tag, TimeZone, storable
+from backend.columns import PRIORITIES
+from backend.tasks.recurrence import parse_pattern, parse_timezone
+from backend.tasks.schemas import TAG_MAX, Tag, TimeZone, folded, in_zone, storable
+from backend.web.addresses import snake_case
 from backend.web.openapi import parameter
 
 LIST_MAX = 1000
 SEARCH_MAX = 200
 WORDS_MAX = 10
 TAGS_ASKED_MAX = 20
+PRIORITIES_ASKED_MAX = 20
 REMEMBERED_MAX = 512  # bytes of a query string
 
 Sort = Literal["created", "updated", "title", "due_date", "priority", "relevance"]
 Order = Literal["asc", "desc"]
+# Frontends have other words beside ours, such as urgent: no task has that priority, and none is found.
+_Priority = Annotated[
+    str,
+    BeforeValidator(folded),
+    StringConstraints(max_length=TAG_MAX),
+    Field(json_schema_extra={"enum": list(PRIORITIES)}),
+]
+_ZoneName = Annotated[str, Field(json_schema_extra={"format": "time-zone"})]
 
 
 def _canonical_sort(value: object) -> object:
-    return value.removesuffix("_at") if value in ("created_at", "updated_at") else value
+    if not isinstance(value, str):
+        return value
+    name = snake_case(value.strip())
+    return name.removesuffix("_at") if name in ("created_at", "updated_at") else name
 
 
-def _moment(value: object) -> object:
-    """A day or an instant, as in a due date; `+` of a zone often arrives as a space."""
+def _moment(value: object, info: ValidationInfo) -> object:
+    """A day or an instant, as in a due date; `+` of a zone often arrives as a space.
+
+    Without a zone it is read in the `timezone` beside it, or else in UTC.
+    """
     if not isinstance(value, str):
         return value
     try:
         if len(value) == len("2026-11-21"):
             return date.fromisoformat(value)
-        instant = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
-        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
+        moment = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
+        return in_zone(moment, info.data.get("timezone") or "UTC")
+    except ValueError:
         raise ValueError("must be a date (2026-11-21) or a date and time (2026-11-21T09:00:00Z)") from None
 
 
@@ -62,17 +80,23 @@ Moment = Annotated[datetime | date, BeforeValidator(_moment)]
 class TaskFilter(BaseModel):
     """Which tasks. Conditions combine: a task meets them all. Unknown parameters are ignored."""
 
-    status: Literal["all", "pending", "completed"] = Field(
+    # The first, since moments are read in it.
+    timezone: Annotated[_ZoneName, AfterValidator(parse_timezone)] | None = Field(
+        default=None,
+        description="The zone of days, and of moments that name none. By default a day is each task's own, "
+        "and a moment in UTC",
+    )
+    status: Annotated[Literal["all", "pending", "completed"], BeforeValidator(folded)] = Field(
         default="all",
         validation_alias=AliasChoices("status", "status_filter"),
         description="Also accepted as `status_filter`",
     )
     completed: bool | None = Field(default=None, description="`true` and `false`: the same as `status`")
-    priority: list[Literal["low", "medium", "high"]] = Field(
-        default=[], max_length=3, description="Repeatable: any of them"
+    priority: list[_Priority] = Field(
+        default=[], max_length=PRIORITIES_ASKED_MAX, description="Repeatable: any of them"
     )
     tag: list[Tag] = Field(default=[], max_length=TAGS_ASKED_MAX, description="Repeatable: all of them")
-    tag_match: Literal["all", "any"] = "all"
+    tag_match: Annotated[Literal["all", "any"], BeforeValidator(folded)] = "all"
     due_before: Moment | None = Field(default=None, description="Due before that day or instant")
     due_after: Moment | None = Field(default=None, description="Due after that day or instant")
     overdue: bool | None = Field(default=None, description="Pending, and due before now")
@@ -114,8 +138,8 @@ class RecurrenceQuery(BaseModel):
         json_schema_extra={"format": "rrule"},
         description="`daily`, `weekly`, `monthly`, `yearly` or an RRULE of RFC 5545",
     )
-    due_date: Moment = Field(description="The day or instant that the series begins with")
     timezone: TimeZone = "UTC"
+    due_date: Moment = Field(description="The day or instant that the series begins with")
 
 
 class TaskListQuery(TaskFilter):
@@ -128,7 +152,7 @@ class TaskListQuery(TaskFilter):
         validation_alias=AliasChoices("sort", "sort_by"),
         description="Also accepted as `sort_by`; `created_at` is `created`, `updated_at` is `updated`",
     )
-    order: Order | None = Field(
+    order: Annotated[Order, BeforeValidator(folded)] | None = Field(
         default=None,
         validation_alias=AliasChoices("order", "sort_order"),
         description="Default `asc` for titles and due dates, else `desc`. Also accepted as `sort_order`",

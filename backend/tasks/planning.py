@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from backend.errors import InvalidBody
 from backend.tasks.fields import INHERITED
 from backend.tasks.recurrence import next_occurrence
+from backend.tasks.schemas import in_zone
 
 Due = datetime | date | None
 
@@ -38,8 +39,14 @@ def merged(task: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     old_due = task["due_day"] or task["due_at"]
     due = changes.get("due_date", old_due)
     timezone = changes.get("timezone", task["timezone"])
+    if isinstance(due, datetime):
+        try:
+            due = in_zone(due, timezone)
+        except ValueError as error:
+            raise InvalidBody("due_date", str(error)) from None
     pattern = changes.get("recurring_pattern", task["recurring_pattern"])
-    if changes.get("recurring") is False or ("recurring" not in changes and pattern is None):
+    recurring = changes.get("recurring")
+    if recurring is False or (recurring is None and pattern is None):
         pattern = None
     elif pattern is None:
         raise InvalidBody("recurring", "recurring: true needs a recurring_pattern")

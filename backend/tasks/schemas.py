@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     MISSING,
@@ -13,6 +14,7 @@ from pydantic import (
     Field,
     StrictBool,
     StringConstraints,
+    ValidationInfo,
     model_validator,
 )
 
@@ -41,20 +43,25 @@ def _in_range(value: int) -> int:
     return value if 0 < value <= ID_MAX else 0
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+def folded(value: object) -> object:
+    """One of a few words, in any case."""
+    return value.strip().lower() if isinstance(value, str) else value
 
 
-def _medium_if_empty(value: object) -> object:
-    return "medium" if value is None or value == "" else _lower(value)
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _none_if_empty(value: object) -> object:
-    return None if value == "" else value
+def _medium_if_blank(value: object) -> object:
+    return "medium" if _is_blank(value) else folded(value)
 
 
-def _empty_list_if_none(value: object) -> object:
-    return [] if value is None else value
+def _none_if_blank(value: object) -> object:
+    return None if _is_blank(value) else value
+
+
+def _empty_list_if_blank(value: object) -> object:
+    return [] if _is_blank(value) else value
 
 
 def _distinct(tags: list[str]) -> list[str]:
@@ -62,25 +69,43 @@ def _distinct(tags: list[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
-def _due(value: object) -> object:
-    """A text of ten characters is a day; everything else must be an instant with its zone."""
-    if value is None or value == "":
+_DUE_FORMS = (
+    "must be a date (2026-11-21) or a date and time (2026-11-21T09:00:00Z, or 2026-11-21T09:00 in `timezone`)"
+)
+
+
+def in_zone(moment: datetime, timezone: str) -> datetime:
+    """Return an instant in UTC; one that names no zone is a time of day in `timezone`.
+
+    Raises:
+        ValueError: it lies before the first year or after the last.
+    """
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)
+    except OverflowError:
+        raise ValueError(_DUE_FORMS) from None
+
+
+def _due(value: object, info: ValidationInfo) -> object:
+    """A text of ten characters is a day, everything else an instant.
+
+    Without a zone it is read in the `timezone` beside it, which is a field before it. Where that is not said
+    it stays as it is: planning.merged() knows the task's own.
+    """
+    if _is_blank(value):
         return None
     if not isinstance(value, str):
-        raise ValueError(
-            "must be a date (2026-11-21) or a date and time with its zone (2026-11-21T09:00:00Z)"
-        )
+        raise ValueError(_DUE_FORMS)
     try:
         if len(value) == len("2026-11-21"):
             return date.fromisoformat(value)
-        instant = datetime.fromisoformat(value)
-        if instant.tzinfo is None:
-            raise ValueError("no zone")
-        return instant.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            "must be a date (2026-11-21) or a date and time with its zone (2026-11-21T09:00:00Z)"
-        ) from None
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(_DUE_FORMS) from None
+    timezone = info.data.get("timezone")
+    if moment.tzinfo is None and not isinstance(timezone, str):
+        return moment
+    return in_zone(moment, str(timezone))
 
 
 Title = Annotated[
@@ -92,7 +117,7 @@ Title = Annotated[
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_MAX), AfterValidator(storable)]
 TaskId = Annotated[int, BeforeValidator(_short), AfterValidator(_in_range)]
 _Level = Literal["low", "medium", "high"]
-Priority = Annotated[_Level, BeforeValidator(_medium_if_empty, json_schema_input_type=_Level | None)]
+Priority = Annotated[_Level, BeforeValidator(_medium_if_blank, json_schema_input_type=_Level | None)]
 Tag = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_MAX), AfterValidator(storable)
 ]
@@ -100,14 +125,14 @@ _FewTags = Annotated[list[Tag], Field(max_length=TAGS_MAX)]
 Tags = Annotated[
     _FewTags,
     AfterValidator(_distinct),
-    BeforeValidator(_empty_list_if_none, json_schema_input_type=_FewTags | None),
+    BeforeValidator(_empty_list_if_blank, json_schema_input_type=_FewTags | None),
 ]
 DueDate = Annotated[
     datetime | date | None,
     BeforeValidator(_due),
     Field(
-        description="A date, which is a whole day in the task's time zone, or a date and time with its zone. "
-        "`null` and an empty text clear it",
+        description="A date, which is a whole day in the task's time zone, or a date and time, in that zone "
+        "where it names none. `null` and a blank text clear it",
         examples=["2026-11-21", "2026-11-21T09:00:00Z"],
     ),
 ]
@@ -115,19 +140,22 @@ _ZoneName = Annotated[str, Field(json_schema_extra={"format": "time-zone"})]
 TimeZone = Annotated[
     str,
     BeforeValidator(
-        lambda value: "UTC" if value in (None, "") else value, json_schema_input_type=_ZoneName | None
+        lambda value: "UTC" if _is_blank(value) else value, json_schema_input_type=_ZoneName | None
     ),
     AfterValidator(parse_timezone),
     Field(description="An IANA name", examples=["Europe/Berlin"]),
 ]
 Pattern = Annotated[
     Annotated[str, AfterValidator(parse_pattern), Field(json_schema_extra={"format": "rrule"})] | None,
-    BeforeValidator(_none_if_empty),
+    BeforeValidator(_none_if_blank),
     Field(
         description="`daily`, `weekly`, `monthly`, `yearly` or an RRULE (RFC 5545), from the due date on",
         examples=["FREQ=WEEKLY;BYDAY=MO,WE"],
     ),
 ]
+
+
+Recurring = Annotated[StrictBool | None, BeforeValidator(_none_if_blank)]
 
 
 class TaskCreate(BaseModel):
@@ -138,9 +166,9 @@ class TaskCreate(BaseModel):
     completed: StrictBool = False
     priority: Priority = "medium"
     tags: Tags = []
-    due_date: DueDate = None
     timezone: TimeZone = "UTC"
-    recurring: StrictBool | None = Field(default=None, description="By default whether there is a pattern")
+    due_date: DueDate = None
+    recurring: Recurring = Field(default=None, description="By default whether there is a pattern")
     recurring_pattern: Pattern = None
 
     @model_validator(mode="after")
@@ -162,9 +190,11 @@ class TaskUpdate(BaseModel):
     completed: StrictBool | MISSING = MISSING
     priority: Priority | MISSING = MISSING
     tags: Tags | MISSING = MISSING
-    due_date: DueDate | MISSING = MISSING
     timezone: TimeZone | MISSING = MISSING
-    recurring: StrictBool | MISSING = Field(default=MISSING, description="`false` ends the series")
+    due_date: DueDate | MISSING = MISSING
+    recurring: Recurring | MISSING = Field(
+        default=MISSING, description="`false` ends the series; `null` leaves it to the pattern"
+    )
     recurring_pattern: Pattern | MISSING = MISSING
 
 

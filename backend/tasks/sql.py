@@ -1,12 +1,13 @@
 """SQL that PostgreSQL and SQLite say differently."""
 
+from datetime import date
 from typing import Any
 
 from sqlalchemy import ARRAY, JSON, BigInteger, Dialect, TypeDecorator
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import Boolean, NullType, TypeEngine
+from sqlalchemy.types import Boolean, Date, NullType, TypeEngine
 
 
 class contains_all(FunctionElement[bool]):  # noqa: N801 - reads as the SQL function it is
@@ -47,6 +48,25 @@ def _any_sqlite(element: contains_any, compiler: SQLCompiler, **kw: Any) -> str:
     here, asked = (compiler.process(clause, **kw) for clause in element.clauses)
     having = f"SELECT value FROM json_each({here})"
     return f"EXISTS (SELECT 1 FROM json_each({asked}) WHERE value IN ({having}))"
+
+
+class local_day(FunctionElement[date]):  # noqa: N801 - as above
+    """The day that an instant lies on in a time zone, its second argument. db.py gives it to SQLite."""
+
+    type = Date()
+    inherit_cache = True
+
+
+@compiles(local_day, "postgresql")
+def _local_day_postgresql(element: local_day, compiler: SQLCompiler, **kw: Any) -> str:
+    instant, zone = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({instant} AT TIME ZONE {zone})::date"
+
+
+@compiles(local_day, "sqlite")
+def _local_day_sqlite(element: local_day, compiler: SQLCompiler, **kw: Any) -> str:
+    instant, zone = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"local_day({instant}, {zone})"
 
 
 class IdList(TypeDecorator[list[int]]):

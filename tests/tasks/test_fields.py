@@ -86,6 +86,7 @@ ASKED: dict[str, Any] = {
     "created_after": "2026-11-21",
     "updated_after": "2026-11-21T09:00:00Z",
     "search": "word",
+    "timezone": "Europe/Berlin",
 }
 
 
@@ -93,6 +94,7 @@ ASKED: dict[str, Any] = {
 def test_each_parameter_of_a_filter_narrows_the_list(parameter: str) -> None:
     """A parameter that is read and then forgotten would select too much."""
     value = ASKED.get(parameter, True)
-    beside = {"tag": ["a", "b"]} if parameter == "tag_match" else {}
+    others: dict[str, Any] = {"tag_match": {"tag": ["a", "b"]}, "timezone": {"due_before": "2026-11-21"}}
+    beside = others.get(parameter, {})
     names, parameters = asked(TaskFilter.model_validate({parameter: value, **beside}))
     assert (names, parameters) != asked(TaskFilter.model_validate(beside))

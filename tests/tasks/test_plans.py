@@ -159,6 +159,8 @@ FILTERS: dict[str, Any] = {
     "due before a day": {"due_before": "2026-11-21"},
     "due before an instant": {"due_before": "2026-11-21T00:00:00Z"},
     "due after a day": {"due_after": "2026-11-21"},
+    "due before a day somewhere": {"due_before": "2026-11-21", "timezone": "Asia/Tokyo"},
+    "due after a day somewhere": {"due_after": "2026-11-21", "timezone": "Asia/Tokyo"},
     "due after an instant": {"due_after": "2026-11-21T00:00:00Z"},
     "overdue": {"overdue": "true"},
     "not overdue": {"overdue": "false"},

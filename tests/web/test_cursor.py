@@ -87,6 +87,7 @@ FILTERS: list[dict[str, Any]] = [
     {"due_before": "2026-11-21"},
     {"due_before": "2026-11-21T00:00:00Z"},
     {"due_after": "2026-11-21"},
+    {"due_after": "2026-11-21", "timezone": "Europe/Berlin"},
     {"overdue": "true"},
     {"overdue": "false"},
     {"has_due_date": "true"},

@@ -16,6 +16,7 @@ from pydantic import (
 from backend.errors import FieldError
 from backend.tasks.filters import TaskFilter
 from backend.tasks.schemas import TaskCreate, TaskPublic, TaskUpdate
+from backend.web.spelling import spelt
 
 BATCH_MAX = 500
 
@@ -57,7 +58,8 @@ class DeleteOperation(_OnTask):
 Operation = Annotated[
     CreateOperation | UpdateOperation | CompleteOperation | DeleteOperation, Field(discriminator="op")
 ]
-_OPERATION: TypeAdapter[Operation] = TypeAdapter(Operation)
+# Creating has every name there is, and the names of the others are among them.
+_OPERATION: TypeAdapter[Operation] = TypeAdapter(Annotated[Operation, spelt(CreateOperation)])
 
 
 _NAMES: tuple[OpName, ...] = get_args(OpName)

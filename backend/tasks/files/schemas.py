@@ -11,12 +11,15 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import from_json
 
 from backend.tasks.errors import InvalidFile
 from backend.tasks.fields import BOOLEANS, LISTS, TEXTS
 from backend.tasks.schemas import DueDate, TaskCreate, TaskPublic
 from backend.tasks.wire import Task, as_dict
+from backend.web.addresses import snake_case
+from backend.web.spelling import camel_names, spelt
 
 Format = Literal["ndjson", "csv"]
 MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
@@ -71,6 +74,11 @@ class ImportedTask(TaskCreate):
         elif self.series_start is not None and type(self.series_start) is not type(self.due_date):
             raise ValueError("series_start must be a date where due_date is one, else a date and time")
         return self
+
+
+_CAMEL_NAMES = camel_names(ImportedTask)
+_CAMEL_NAME = re.compile("|".join(f'"{name}"' for name in _CAMEL_NAMES).encode())
+_SPELT: TypeAdapter[ImportedTask] = TypeAdapter(Annotated[ImportedTask, spelt(ImportedTask)])
 
 
 class Line(NamedTuple):
@@ -130,7 +138,13 @@ def read(content: bytes, kind: Format) -> list[Line]:
 def _read_ndjson(content: bytes) -> Iterator[Line]:
     for number, line in enumerate(io.BytesIO(content), start=1):
         if line.strip():
-            yield _line(number, lambda line=line: ImportedTask.model_validate_json(line))
+            yield _line(number, lambda line=line: _object(line))
+
+
+def _object(line: bytes) -> ImportedTask:
+    if _CAMEL_NAME.search(line) is None:
+        return ImportedTask.model_validate_json(line)
+    return _SPELT.validate_python(from_json(line))
 
 
 def _read_csv(content: bytes) -> Iterator[Line]:
@@ -138,7 +152,7 @@ def _read_csv(content: bytes) -> Iterator[Line]:
     text = content.decode("utf-8", "surrogateescape")
     records = _records(list(io.StringIO(text, newline="")))
     _, first = next(records, (1, []))
-    names = [name.strip().lower() for name in first] if isinstance(first, list) else []
+    names = [snake_case(name.strip()) for name in first] if isinstance(first, list) else []
     if "title" not in names or len(set(names) - {""}) < len([name for name in names if name]):
         raise InvalidFile(
             f"the first line must name the columns, each once: title, and any of {', '.join(FIELDS)}"
