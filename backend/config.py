@@ -40,6 +40,12 @@ def _origin(value: str) -> str:
     return origin
 
 
+def _header_name(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9!#$%&'+.^_`|~-]+", value) is None:
+        raise ValueError(f"{value!r} is not the name of a header; '*' would name none beside credentials")
+    return value
+
+
 def _auth_url(value: str | None) -> str | None:
     """An address that keys may be fetched from: nobody between us and it may change them."""
     if value is None:
@@ -54,6 +60,7 @@ def _auth_url(value: str | None) -> str | None:
 
 
 Origin = Annotated[str, AfterValidator(_origin)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 AuthUrl = Annotated[str | None, AfterValidator(_auth_url)]
 UserIdType = Literal["text", "uuid", "integer"]
 _NAME = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
@@ -91,7 +98,9 @@ class Settings(BaseSettings):
     auth_user_table: str = Field(default="user", pattern=rf"^({_NAME}\.)?{_NAME}$")
     auth_session_table: str = Field(default="session", pattern=rf"^({_NAME}\.)?{_NAME}$")
     auth_user_id_type: UserIdType = "text"
+    cors_headers: Annotated[list[HeaderName], NoDecode, BeforeValidator(_split)] = []
     cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = ["http://localhost:3000"]
+    trust_forwarded_prefix: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=PORT_MAX)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

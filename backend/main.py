@@ -17,6 +17,7 @@ from backend.db import Database
 from backend.deps import authenticated, require_own_path
 from backend.errors import (
     ApiError,
+    DatabaseConflict,
     DatabaseReadOnly,
     DatabaseUnavailable,
     DatabaseWaking,
@@ -47,28 +48,9 @@ if TYPE_CHECKING:
     from backend.auth.jwks import Jwks
 
 # What users own: served under /api and /api/{user_id}.
-NOUNS = (("/tasks", tasks.router), ("/tasks", bulk.router), ("/tasks", transfer.router))
+NOUNS = (("/tasks", tasks.router), ("/tasks", bulk.router), ("/tasks", transfer.router), ("", tasks.aliases))
 
 log = logging.getLogger(__name__)
-
-_READ_HEADERS = [
-    "Authorization",
-    "Content-Type",
-    "Idempotency-Key",
-    "If-Match",
-    "If-None-Match",
-    "X-Request-ID",
-]
-_SENT_HEADERS = [
-    "Content-Disposition",
-    "ETag",
-    "Idempotency-Replayed",
-    "Link",
-    "Location",
-    "Retry-After",
-    "WWW-Authenticate",
-    "X-Request-ID",
-]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -86,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
         docs_url=DOCS_PATH,
         redoc_url=None,
+        redirect_slashes=False,  # web/addresses.py takes them away
         generate_unique_id_function=operation_id,
         # Otherwise each request asks whether somebody has set up a provider.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -100,13 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         RequestMiddleware,
         gate=app.state.database.gate,
         docs_path=DOCS_PATH,
-        cors={
-            "allow_origins": settings.cors_origins,
-            "allow_credentials": True,
-            "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
-            "allow_headers": _READ_HEADERS,
-            "expose_headers": _SENT_HEADERS,
-        },
+        settings=settings,
     )
     handlers.install(app)
     add_routes(app, _owned_routes())
@@ -138,6 +115,7 @@ def _owned_routes() -> list[APIRoute]:
         KeysUnavailable,
         DatabaseUnavailable,
         DatabaseWaking,
+        DatabaseConflict,
         DatabaseReadOnly,
         Overloaded,
     )

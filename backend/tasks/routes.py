@@ -2,7 +2,6 @@
 
 from datetime import date, datetime
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
@@ -24,11 +23,13 @@ from backend.tasks.schemas import (
     TaskUpdate,
 )
 from backend.tasks.wire import Task, to_json
+from backend.web.addresses import address
 from backend.web.cursor import CursorCodec
-from backend.web.etags import allowed_versions, etag, is_unchanged
+from backend.web.etags import allowed_versions, etag, is_unchanged, joined
 from backend.web.handlers import documented
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 from backend.web.openapi import header_parameter
+from backend.web.spelling import spelt
 
 
 class _TaskIdConvertor(Convertor[str]):
@@ -49,13 +50,15 @@ class _TaskIdConvertor(Convertor[str]):
 register_url_convertor("task_id", _TaskIdConvertor())
 
 router = APIRouter(tags=["tasks"])
+# What some frontends ask for outside of /tasks. Not documented: there is one address for each thing.
+aliases = APIRouter(tags=["tasks"])
 
 IF_MATCH = header_parameter(
     "If-Match", "Only if the task is at this ETag: otherwise 412, with the task as it is"
 )
 IF_NONE_MATCH = header_parameter("If-None-Match", "304 if the task is still at this ETag")
 NOT_FOUND = documented(TaskNotFound)
-CHANGED = documented(TaskNotFound, VersionMismatch)
+CHANGED = documented(TaskNotFound, VersionMismatch, KeyReused)
 
 
 @router.get("", summary="List tasks", response_model=list[TaskPublic], openapi_extra=LIST_PARAMETERS)
@@ -73,7 +76,7 @@ async def list_tasks(
     if page.end is not None:
         cursor = cursors.encode(page.end, *this_list)
         next_page = f"{parameters}&cursor={cursor}" if parameters else f"cursor={cursor}"
-        response.headers["Link"] = f'<{quote(request.scope["path"])}?{next_page}>; rel="next"'
+        response.headers["Link"] = f'<{address(request)}?{next_page}>; rel="next"'
     return response
 
 
@@ -82,7 +85,7 @@ async def list_tasks(
 )
 async def create_task(
     caller: CallerDep,
-    task: TaskCreate,
+    task: Annotated[TaskCreate, spelt(TaskCreate)],
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -90,7 +93,7 @@ async def create_task(
 
     async def write(statements: Statements) -> Reply:
         created = await crud.create_task(statements, caller.id, task)
-        headers = {"Location": f"{quote(request.scope['path'])}/{created.id}", "ETag": etag(created)}
+        headers = {"Location": f"{address(request)}/{created.id}", "ETag": etag(created)}
         return Reply(201, to_json(created), headers)
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
@@ -110,7 +113,7 @@ async def get_task(
 ) -> Response:
     """One task of the caller's."""
     task = await crud.get_task(caller.statements, caller.id, task_id)
-    if is_unchanged(request.headers.get("if-none-match"), task):
+    if is_unchanged(joined(request.headers, "if-none-match"), task):
         return Response(status_code=304, headers={"ETag": etag(task)})
     return _answer(task)
 
@@ -133,12 +136,17 @@ async def get_task(
 async def update_task(
     caller: CallerDep,
     task_id: TaskId,
-    changes: TaskUpdate,
+    changes: Annotated[TaskUpdate, spelt(TaskUpdate)],
     request: Request,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Change what the body names. What is absent stays as it is; `null` clears what can be empty."""
-    versions = allowed_versions(request.headers.get("if-match"))
-    return _answer(await crud.update_task(caller.statements, caller.id, task_id, changes, versions))
+    versions = allowed_versions(joined(request.headers, "if-match"))
+
+    async def write(statements: Statements) -> Reply:
+        return _reply(await crud.update_task(statements, caller.id, task_id, changes, versions))
+
+    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
 
 @router.patch(
@@ -153,14 +161,21 @@ async def complete_task(
     task_id: TaskId,
     request: Request,
     state: TaskCompletion | None = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Set `completed` as the body says, or without one turn it over. Only a set is safe to repeat.
+    """Set `completed` as the body says, or without one turn it over.
+
+    A set is safe to repeat; so is a toggle with an Idempotency-Key.
 
     Completing a recurring task makes the next one, once; `next_task_id` is its id.
     """
     completed = state.model_dump().get("completed") if state else None
-    versions = allowed_versions(request.headers.get("if-match"))
-    return _answer(await crud.set_completed(caller.statements, caller.id, task_id, completed, versions))
+    versions = allowed_versions(joined(request.headers, "if-match"))
+
+    async def write(statements: Statements) -> Reply:
+        return _reply(await crud.set_completed(statements, caller.id, task_id, completed, versions))
+
+    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
 
 @router.delete(
@@ -171,11 +186,20 @@ async def complete_task(
     responses=CHANGED,
     openapi_extra=IF_MATCH,
 )
-async def delete_task(caller: CallerDep, task_id: TaskId, request: Request) -> Response:
-    """Delete a task of the caller's. Deleting it again is a 404."""
-    versions = allowed_versions(request.headers.get("if-match"))
-    await crud.delete_task(caller.statements, caller.id, task_id, versions)
-    return Response(status_code=204)
+async def delete_task(
+    caller: CallerDep,
+    task_id: TaskId,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Delete a task of the caller's. Deleting it again is a 404, but with the same Idempotency-Key."""
+    versions = allowed_versions(joined(request.headers, "if-match"))
+
+    async def write(statements: Statements) -> Reply:
+        await crud.delete_task(statements, caller.id, task_id, versions)
+        return Reply(204, b"", {})
+
+    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
 
 @router.get("/count", summary="Count tasks")
@@ -185,6 +209,7 @@ async def count_tasks(caller: CallerDep, query: Annotated[TaskFilter, Query()]) 
 
 
 @router.get("/stats", summary="Statistics")
+@aliases.get("/stats", include_in_schema=False)
 async def get_stats(caller: CallerDep) -> TaskStats:
     """How many tasks the caller has: in all, by state, by priority and by tag."""
     return await lists.get_stats(caller.statements, caller.id)
@@ -200,3 +225,7 @@ async def preview_recurrence(
 
 def _answer(task: Task) -> Response:
     return Response(to_json(task), headers={"ETag": etag(task)}, media_type="application/json")
+
+
+def _reply(task: Task) -> Reply:
+    return Reply(200, to_json(task), {"ETag": etag(task)})

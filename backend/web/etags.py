@@ -3,6 +3,8 @@
 import re
 from typing import Protocol
 
+from starlette.datastructures import Headers
+
 _ETAG = re.compile(r'(W/)?"([^"]*)"')
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
@@ -12,6 +14,12 @@ class Versioned(Protocol):
 
     @property
     def version(self) -> int: ...
+
+
+def joined(headers: Headers, name: str) -> str | None:
+    """Return the value of a list header from all of its lines (RFC 9110 §5.3); None where it has none."""
+    lines = headers.getlist(name)
+    return ", ".join(lines) if lines else None
 
 
 def etag(row: Versioned) -> str:

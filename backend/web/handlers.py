@@ -1,18 +1,19 @@
 """From an exception to the JSON that says so. All errors have one shape."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from backend.errors import ApiError, Problem, ValidationProblem
+from backend.errors import ApiError, Problem, UnsupportedMediaType, ValidationProblem
 from backend.web.logs import request_id
 
 
@@ -21,6 +22,8 @@ def install(app: FastAPI) -> None:
     for kind in (ApiError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer_error)
 
+
+JSON = "application/json"
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -69,6 +72,8 @@ def answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _http_error(request, error)
     assert isinstance(error, RequestValidationError)
+    if misread := _misread(request, error):
+        return problem(misread)
     return _invalid([{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in error.errors()])
 
 
@@ -77,12 +82,14 @@ def _http_error(request: Request, error: HTTPException) -> Response:
     if error.status_code == 400:  # the body was not UTF-8, nested too deep or held a number too long
         return _invalid([{"loc": ["body"], "msg": "The body is not readable JSON", "type": "json_invalid"}])
     headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    if error.status_code == 405 and request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
     return _answer(error.status_code, error.detail, _CODES.get(error.status_code, "http_error"), headers)
 
 
 def _methods(request: Request) -> list[str]:
     """What the path can be asked with. Starlette's own Allow names the methods of one route only."""
-    return [
+    methods = [
         method
         for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
         if any(
@@ -90,6 +97,37 @@ def _methods(request: Request) -> list[str]:
             for route in request.app.router.routes
         )
     ]
+    return [*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS"]
+
+
+def _misread(request: Request, error: RequestValidationError) -> ApiError | None:
+    """What is wrong with a body of another media type, of which pydantic can only speak in riddles."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute) or not any(problem["loc"][0] == "body" for problem in error.errors()):
+        return None
+    sent = request.headers.get("content-type")
+    readable = media_types(route)
+    if JSON in readable:
+        # FastAPI leaves it bytes where the media type is none of JSON.
+        return unreadable(sent, readable) if error.body and isinstance(error.body, bytes) else None
+    return None if media_type(sent) in readable else unreadable(sent, readable)
+
+
+def unreadable(sent: str | None, readable: Iterable[str]) -> UnsupportedMediaType:
+    """The error that a body met which came with the Content-Type `sent`."""
+    said = f"the Content-Type {sent[:100]!r} cannot be read here" if sent else "there is no Content-Type"
+    return UnsupportedMediaType(f"{said}; send {' or '.join(readable)}")
+
+
+def media_type(content_type: str | None) -> str:
+    """The media type of a Content-Type, without its parameters."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def media_types(route: APIRoute) -> list[str]:
+    """The media types that a route can read, as its document says."""
+    body = (route.openapi_extra or {}).get("requestBody", {})
+    return list(body.get("content", {})) or [JSON]
 
 
 def _invalid(problems: list[dict[str, Any]]) -> Response:

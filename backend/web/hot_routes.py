@@ -3,6 +3,7 @@
 See docs/decisions/hot-routes.md.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import iscoroutinefunction
 from typing import Any, get_type_hints
@@ -10,7 +11,7 @@ from typing import Any, get_type_hints
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.errors import ApiError
 from backend.web.handlers import answer_error
+from backend.web.spelling import camel_names
 
 Values = dict[str, Any]
 Read = Callable[[Request, dict[Any, Any]], Awaitable[Any]]
@@ -33,9 +35,9 @@ class _Unusual(Exception):
 class HotRoutes:
     """Answers the usual request to some routes itself, and hands every other one to FastAPI behind it.
 
-    The usual request has a valid path, no header that the route declares, and a valid JSON body where the
-    route takes one. FastAPI answers the others, so that there is one description of a route and one set of
-    answers. A route with a parameter of another kind (a query, a cookie, a `yield`), or that leaves its
+    The usual request has a valid path, no header that the route declares, and a valid JSON body, in the model's
+    own spelling, where the route takes one. FastAPI answers the others, so that there is one description of a
+    route and one set of answers. A route with a parameter of another kind (a query, a cookie, a `yield`), or that leaves its
     Response to FastAPI, is none of these.
     """
 
@@ -139,11 +141,16 @@ def _reader(dependant: Dependant) -> Read:
 def _body_reader(body: FieldInfo) -> Callable[[Headers, bytes], Any]:
     annotation: Any = body.annotation
     validate, required = TypeAdapter(annotation).validate_json, body.is_required()
+    spelt = any(isinstance(part, BeforeValidator) for part in body.metadata)
+    names = camel_names(annotation) if spelt else {}
+    other_spelling = re.compile("|".join(f'"{name}"' for name in names).encode()).search if names else None
 
     def read(headers: Headers, content: bytes) -> Any:
         if not content and not required:
             return None
         if headers.get("content-type") != "application/json":
+            raise _Unusual
+        if other_spelling is not None and other_spelling(content):
             raise _Unusual
         try:
             return validate(content)

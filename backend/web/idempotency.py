@@ -1,4 +1,4 @@
-"""Retry safety: a POST with an Idempotency-Key is done once, and answered alike however often it is sent."""
+"""Retry safety: a change with an Idempotency-Key is done once, and answered alike however often it comes."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Header, Request, Response
 
-from backend.engine.statements import Statements
+from backend.engine.statements import Statements, again
 from backend.errors import KeyReused
 from backend.models import KEY_MAX
 from backend.web import kept_answers
@@ -49,6 +49,16 @@ async def answer_once(
     if key is None:
         return _response(await write(statements))
     fingerprint = await _fingerprint(request)
+    return await again(lambda: _once(statements, user_id, key, fingerprint, write))
+
+
+async def _once(
+    statements: Statements,
+    user_id: str,
+    key: str,
+    fingerprint: str,
+    write: Callable[[Statements], Awaitable[Reply]],
+) -> Response:
     async with statements.transaction() as transaction:
         if await kept_answers.claim(transaction, user_id, key, fingerprint):
             reply = await write(transaction)
@@ -69,4 +79,5 @@ async def _fingerprint(request: Request) -> str:
 
 
 def _response(reply: Reply) -> Response:
-    return Response(reply.body, reply.status, reply.headers, media_type="application/json")
+    media_type = "application/json" if reply.body else None
+    return Response(reply.body, reply.status, reply.headers, media_type=media_type)

@@ -4,15 +4,18 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
+from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.config import Settings
 from backend.engine.gate import Gate
-from backend.errors import ApiError, Overloaded
+from backend.errors import ApiError, Overloaded, RepeatedHeader
+from backend.web.addresses import settled
+from backend.web.cors import Cors
 from backend.web.handlers import problem
 from backend.web.logs import log_request, request_id
 
@@ -22,6 +25,9 @@ BODY_MAX = 1024 * 1024
 
 _EXCHANGE = "task_api.exchange"  # in the scope: this request's _Exchange
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
+
+# Headers that say one thing: a second line that says another leaves open which of them anybody has looked at.
+_ONCE = frozenset({b"authorization", b"content-type", b"idempotency-key", b"origin"})
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -52,11 +58,12 @@ class RequestMiddleware:
     large; and answers 500 where nobody caught an error, inside CORS, so that browsers may read it.
     """
 
-    def __init__(self, app: ASGIApp, *, gate: Gate, docs_path: str, cors: Mapping[str, Any]) -> None:
+    def __init__(self, app: ASGIApp, *, gate: Gate, docs_path: str, settings: Settings) -> None:
         self._app = app
         self._gate = gate
         self._docs_path = docs_path
-        self._serve_browser = CORSMiddleware(self._serve, **cors)
+        self._trusts_prefix = settings.trust_forwarded_prefix
+        self._serve_browser = Cors(self._serve, settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,21 +71,27 @@ class RequestMiddleware:
             await self._app(scope, receive, brief)
             return
         began = time.perf_counter()
-        own_id, names_origin = _read_headers(scope["headers"])
+        own_id, names_origin, prefix, repeated = _read_headers(scope["headers"])
         name = own_id if _ACCEPTABLE_ID.fullmatch(own_id) else os.urandom(16).hex().encode()
         reset = request_id.set(name.decode())
-        headers = _DOCS_HEADERS if scope["path"] == self._docs_path else _HEADERS
-        exchange = scope[_EXCHANGE] = _Exchange(receive, send, [*headers, (b"x-request-id", name)])
+        method = scope["method"]
+        scope = settled(scope, prefix if self._trusts_prefix else b"")
+        headers = _DOCS_HEADERS if get_route_path(scope) == self._docs_path else _HEADERS
+        exchange = scope[_EXCHANGE] = _Exchange(
+            receive, send, [*headers, (b"x-request-id", name)], is_head=method == "HEAD"
+        )
         try:
-            serve = self._serve_browser if names_origin else self._serve
+            serve: ASGIApp = self._serve_browser if names_origin else self._serve
+            if repeated:
+                serve = problem(RepeatedHeader(repeated.decode()))
             await serve(scope, exchange.receive, exchange.send)
         finally:
-            _log_request(scope, exchange.status, time.perf_counter() - began)
+            _log_request(method, scope, exchange.status, time.perf_counter() - began)
             request_id.reset(reset)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, or answer that it cannot be: the line is full, or an error was not caught."""
-        if self._gate.is_full and scope["path"].startswith("/api/"):
+        if self._gate.is_full and get_route_path(scope).startswith("/api/"):
             await problem(Overloaded())(scope, receive, send)
             return
         try:
@@ -93,12 +106,15 @@ class RequestMiddleware:
 class _Exchange:
     """A request's body as it comes in, and its answer as it goes out."""
 
-    __slots__ = ("_headers", "_receive", "_send", "_size", "status")
+    __slots__ = ("_headers", "_is_head", "_receive", "_send", "_size", "status")
 
-    def __init__(self, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]], *, is_head: bool
+    ) -> None:
         self._receive = receive
         self._send = send
         self._headers = headers
+        self._is_head = is_head
         self._size = 0
         self.status = 0  # of the answer, once it has begun
 
@@ -111,31 +127,45 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send it with the headers that every answer has."""
+        """Send it with the headers that every answer has, and to a HEAD without its body."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], *self._headers]
+        elif self._is_head:
+            message["body"] = b""
         await self._send(message)
 
 
-def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
-    """The first X-Request-ID, and whether there is an Origin."""
-    own_id, names_origin = b"", False
+class _Read(NamedTuple):
+    """What is to be known of a request's headers before anything else."""
+
+    own_id: bytes  # the first X-Request-ID
+    names_origin: bool
+    prefix: bytes  # the last X-Forwarded-Prefix: the nearest proxy's
+    repeated: bytes  # the name of a header that contradicts itself
+
+
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> _Read:
+    own_id = prefix = repeated = b""
+    once: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name == b"x-request-id":
+        if name in _ONCE:
+            if once.setdefault(name, value) != value:
+                repeated = name
+        elif name == b"x-request-id":
             own_id = own_id or value
-        elif name == b"origin":
-            names_origin = True
-    return own_id, names_origin
+        elif name == b"x-forwarded-prefix":
+            prefix = value.rstrip(b"/")
+    return _Read(own_id, b"origin" in once, prefix, repeated)
 
 
-def _log_request(scope: Scope, status: int, seconds: float) -> None:
+def _log_request(method: str, scope: Scope, status: int, seconds: float) -> None:
     """Never the query, a header or the body: they hold what people wrote.
 
     The path as it was sent, percent-encoded, cannot break the line.
     """
     fields: dict[str, object] = {
-        "method": scope["method"],
+        "method": method,
         "path": scope["raw_path"].decode("ascii", "backslashreplace"),
         "status": status,
         "ms": round(seconds * 1000, 1),

@@ -8,7 +8,10 @@ from fastapi import APIRouter, FastAPI, params
 from fastapi.routing import APIRoute, request_response
 from fastapi.routing import wrap_app_with_body_limit as limit_body  # type: ignore[attr-defined] # as APIRoute does
 
-from backend.web.handlers import Responses
+from backend.errors import UnsupportedMediaType
+from backend.web.handlers import Responses, documented
+
+_OF_BODIES = documented(UnsupportedMediaType)
 
 # All that a route can be told. It keeps each under the name of the argument.
 _SAID = tuple(inspect.signature(APIRoute).parameters)
@@ -31,7 +34,7 @@ def routes_under(
         said = {name: getattr(route, name) for name in _SAID}
         said |= {
             "path": prefix + route.path,
-            "responses": responses | route.responses,
+            "responses": responses | (_OF_BODIES if route.body_field else {}) | route.responses,
             "dependencies": [*dependencies, *route.dependencies],
             "generate_unique_id_function": operation_id,
         }

@@ -36,7 +36,9 @@ class Readiness(BaseModel):
 @router.get("/", summary="Name and version")
 async def root(request: Request) -> Service:
     """The service's name, version and addresses."""
-    return Service(name=request.app.title, version=__version__, docs="/docs", health="/health")
+    root_path = request.scope.get("root_path", "")
+    docs, health = (f"{root_path}{path}" for path in ("/docs", "/health"))
+    return Service(name=request.app.title, version=__version__, docs=docs, health=health)
 
 
 @router.get("/health", summary="Liveness")

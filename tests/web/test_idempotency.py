@@ -2,7 +2,9 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
@@ -140,3 +142,88 @@ async def test_one_of_fifty_writers_wins(alice: Client) -> None:
     statuses = [answer.status_code for answer in await asyncio.gather(*writes)]
     assert sorted(statuses) == [200] + [412] * 49
     assert (await alice.get(path)).json()["version"] == 2
+
+
+UNSAFE: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("PATCH", "/api/tasks/1/complete", None),
+    ("PATCH", "/api/tasks/1/complete", {"completed": False}),
+    ("PATCH", "/api/tasks/1", {"title": "b"}),
+    ("PUT", "/api/tasks/1", {"due_date": "2026-11-21", "recurring_pattern": "daily"}),
+    ("PATCH", "/api/tasks/1/complete", {"completed": True}),
+    ("POST", "/api/tasks/complete-all", None),
+    ("DELETE", "/api/tasks/2", None),
+    ("DELETE", "/api/tasks?status=completed", None),
+]
+
+
+async def test_a_key_is_honoured_on_every_change(alice: Client) -> None:
+    """A toggle, an update and a deletion that come again are answered alike and done once."""
+    for title in ("a", "b"):
+        await alice.new_task(title)
+    for number, (method, path, body) in enumerate(UNSAFE):
+        first = await alice.request(method, path, json=body, headers=keyed(f"k{number}"))
+        before = (await alice.get("/api/tasks")).json()
+        again = await alice.request(method, path, json=body, headers=keyed(f"k{number}"))
+        assert first.is_success, (path, first.text)
+        assert (again.status_code, again.content) == (first.status_code, first.content), path
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.headers.get("etag") == first.headers.get("etag")
+        assert again.headers.get("content-type") == first.headers.get("content-type")
+        assert (await alice.get("/api/tasks")).json() == before
+
+
+async def test_a_key_outlives_its_condition(alice: Client) -> None:
+    """A change under If-Match that was done is answered again, though its version has passed."""
+    await alice.new_task()
+    headers = keyed("k") | {"If-Match": '"1"'}
+    first = await alice.patch("/api/tasks/1", json={"title": "b"}, headers=headers)
+    again = await alice.patch("/api/tasks/1", json={"title": "b"}, headers=headers)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert (await alice.patch("/api/tasks/1", json={"title": "c"}, headers=headers)).status_code == 422
+    stale = keyed("other") | {"If-Match": '"1"'}
+    for _ in range(2):  # what was not done leaves its key free
+        assert (await alice.delete("/api/tasks/1", headers=stale)).status_code == 412
+    assert (await alice.delete("/api/tasks/1", headers=keyed("other"))).status_code == 204
+
+
+async def test_conditions_may_come_on_several_lines(alice: Client) -> None:
+    """A list header on several lines is one list (RFC 9110 §5.3)."""
+    await alice.new_task()
+    lines = [(b"If-None-Match", b'"7"'), (b"If-None-Match", b'W/"1", "8"')]
+    assert (await alice.get("/api/tasks/1", headers=lines)).status_code == 304
+    for method in ("PATCH", "PUT", "DELETE"):
+        body = b"{}" if method != "DELETE" else b""
+        lines = [(b"If-Match", b'"7"'), (b"If-Match", b'"1"'), (b"Content-Type", b"application/json")]
+        assert (await alice.request(method, "/api/tasks/1", content=body, headers=lines)).is_success
+    await alice.new_task()
+    lines = [(b"If-Match", b'"7"'), (b"If-Match", b'"8"')]
+    assert (await alice.delete("/api/tasks/2", headers=lines)).status_code == 412
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "refused"),
+    [
+        ("Idempotency-Key", ("a", "b"), True),
+        ("Idempotency-Key", ("a", "a"), False),
+        ("Content-Type", ("application/json", "text/plain"), True),
+        ("Content-Type", ("application/json", "application/json"), False),
+        ("Authorization", ("Bearer x", "Bearer y"), True),
+        ("Origin", ("http://localhost:3000", "http://evil.example"), True),
+    ],
+)
+async def test_what_there_is_one_of_may_not_differ(
+    alice: Client, name: str, values: tuple[str, str], refused: bool
+) -> None:
+    """Two lines of such a header that say two things are a 422 that names it; the same twice is once."""
+    kept = [(n, v) for n, v in alice.headers.raw if n.lower() == b"authorization" and name != "Authorization"]
+    given = [(b"Content-Type", b"application/json")] if name != "Content-Type" else []
+    lines = [(name.encode(), value.encode()) for value in values]
+    request = alice.build_request("POST", "/api/tasks", content=b'{"title": "a"}')
+    others = [(n, v) for n, v in request.headers.raw if n.lower() not in (b"authorization", b"content-type")]
+    request.headers = httpx.Headers([*others, *kept, *given, *lines])
+    response = await alice.send(request)
+    assert (response.status_code == 422) is refused, response.text
+    assert refused or response.status_code == 201
+    if refused:
+        assert response.json()["detail"][0]["loc"] == ["header", name.lower()]
+    assert await count(alice) == (0 if refused else 1)

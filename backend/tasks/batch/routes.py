@@ -72,7 +72,22 @@ async def complete_all(
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
 
-@router.delete("", summary="Delete many tasks", responses=documented(FilterRequired))
-async def delete_all(caller: CallerDep, query: Selection) -> DeletedCount:
+@router.delete(
+    "",
+    summary="Delete many tasks",
+    response_model=DeletedCount,
+    responses=documented(FilterRequired, KeyReused),
+)
+async def delete_all(
+    caller: CallerDep,
+    query: Selection,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """Delete the caller's tasks that meet a filter. No condition is a 422, and so is an unknown one."""
-    return DeletedCount(deleted=await crud.delete_all(caller.statements, caller.id, query))
+
+    async def write(statements: Statements) -> Reply:
+        count = DeletedCount(deleted=await crud.delete_all(statements, caller.id, query))
+        return Reply(200, count.model_dump_json().encode(), {})
+
+    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)

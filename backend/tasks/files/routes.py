@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator
 
 from backend.deps import Caller, CallerDep
 from backend.engine.statements import Statements
@@ -13,7 +14,9 @@ from backend.errors import KeyReused, Problem
 from backend.tasks.errors import InvalidFile
 from backend.tasks.files import crud
 from backend.tasks.files.schemas import MEDIA_TYPES, ExportedTask, Format, ImportReply, header, read, write
-from backend.web.handlers import documented
+from backend.tasks.schemas import folded
+from backend.web.addresses import is_head
+from backend.web.handlers import documented, media_type, unreadable
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 
 router = APIRouter(tags=["tasks"])
@@ -34,7 +37,9 @@ _TOO_LARGE: dict[int | str, dict[str, Any]] = {
     responses={200: {"description": "The file", "content": _FILE}},
 )
 async def export_tasks(
-    caller: CallerDep, kind: Annotated[Format, Query(alias="format")] = "ndjson"
+    caller: CallerDep,
+    request: Request,
+    kind: Annotated[Format, BeforeValidator(folded), Query(alias="format")] = "ndjson",
 ) -> Response:
     """Every task of the caller's as a file, which /tasks/import reads back; in the order of their ids.
 
@@ -47,6 +52,8 @@ async def export_tasks(
     first = await anext(pages)  # what is wrong at the beginning is still an error with its status
 
     async def content() -> AsyncIterator[str]:
+        if is_head(request):
+            return
         yield header(kind) + write(first, kind)
         async for page in pages:
             yield write(page, kind)
@@ -77,7 +84,6 @@ async def import_tasks(
     caller: CallerDep,
     request: Request,
     content: Annotated[bytes, Body(media_type=MEDIA_TYPES["ndjson"])] = b"",
-    content_type: Annotated[str, Header(include_in_schema=False)] = "",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create the tasks of a file: NDJSON, or CSV with a header row, in UTF-8.
@@ -89,7 +95,7 @@ async def import_tasks(
     is, and so does one that was imported before, as long as that task is there. Nothing is overwritten.
     `created_at` and `completed_at` are kept where they are given; `id`, `next_task_id`, `updated_at` never.
     """
-    kind = _kind(content_type)
+    kind = _kind(request)
     lines = await run_in_threadpool(read, content, kind)
 
     async def write_all(statements: Statements) -> Reply:
@@ -106,9 +112,9 @@ async def import_tasks(
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write_all)
 
 
-def _kind(content_type: str) -> Format:
-    media_type = content_type.partition(";")[0].strip().lower()
+def _kind(request: Request) -> Format:
+    sent = request.headers.get("content-type")
     for kind, known in MEDIA_TYPES.items():
-        if media_type == known:
+        if media_type(sent) == known:
             return kind
-    raise InvalidFile(f"the Content-Type must be {' or '.join(MEDIA_TYPES.values())}")
+    raise unreadable(sent, MEDIA_TYPES.values())
