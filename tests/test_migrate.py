@@ -662,7 +662,7 @@ print("alembic" in sys.modules)
 
 @pytest.mark.parametrize("name", ["100% done", "a%(b)s", "#1 + 2", "Über uns", "a;b=c", "it's"])
 async def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checkout and its SQLite file may lie in one whose name means something to a configuration or URL."""
+    """The checkout and its SQLite file may lie in one whose name says something to a parser."""
     folder = tmp_path / name
     shutil.copytree(state.SCRIPTS, folder / "migrations")
     monkeypatch.setattr(state, "SCRIPTS", folder / "migrations")

@@ -35,10 +35,10 @@ class _Unusual(Exception):
 class HotRoutes:
     """Answers the usual request to some routes itself, and hands every other one to FastAPI behind it.
 
-    The usual request has a valid path, no header that the route declares, and a valid JSON body, in the model's
-    own spelling, where the route takes one. FastAPI answers the others, so that there is one description of a
-    route and one set of answers. A route with a parameter of another kind (a query, a cookie, a `yield`), or that leaves its
-    Response to FastAPI, is none of these.
+    The usual request has a valid path, no header that the route declares, and a valid JSON body, in the
+    model's own spelling, where the route takes one. FastAPI answers the others, so that there is one
+    description of a route and one set of answers. A route with a parameter of another kind (a query, a
+    cookie, a `yield`), or that leaves its Response to FastAPI, is none of these.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:
