@@ -1,4 +1,4 @@
-"""The command line: `python -m backend serve` and `python -m backend token`."""
+"""The command line: `python -m backend serve`, `token`, `migrate` and `purge`."""
 
 import argparse
 import asyncio
@@ -14,7 +14,7 @@ from jose import jwt
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from backend import migrate
+from backend import migrate, purge
 from backend.config import Settings, load_settings
 from backend.db import Database
 from backend.errors import ApiError
@@ -113,6 +113,15 @@ async def _migrate(settings: Settings, arguments: argparse.Namespace) -> None:
         await database.close()
 
 
+async def _purge(settings: Settings) -> None:
+    database = Database(settings)
+    try:
+        for kind in purge.PURGES:
+            print(f"removed {await purge.run(database, kind)} {kind.what}", flush=True)
+    finally:
+        await database.close()
+
+
 def main() -> None:
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m backend", description="The task backend.")
@@ -126,6 +135,7 @@ def main() -> None:
         "--downgrade", metavar="REVISION", help="take it back instead (base: to nothing)"
     )
     for_migrate.add_argument("--message", help="write the next migration instead")
+    commands.add_parser("purge", help="remove what has expired, of all users; for cron, once a day")
     arguments = parser.parse_args()
     settings = load_settings()
     try:
@@ -133,6 +143,9 @@ def main() -> None:
             serve(settings)
         elif arguments.command == "token":
             token(settings, arguments.user_id, arguments.email or f"{arguments.user_id}@localhost")
+        elif arguments.command == "purge":
+            logs.configure(settings)
+            asyncio.run(_purge(settings))
         elif arguments.message is not None:
             print(migrate.write_migration(settings, arguments.message))
         else:

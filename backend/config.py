@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     auth_session_table: str = Field(default="session", pattern=rf"^({_NAME}\.)?{_NAME}$")
     auth_user_id_type: UserIdType = "text"
     cors_headers: Annotated[list[HeaderName], NoDecode, BeforeValidator(_split)] = []
+    idempotency_keys_max: int = Field(default=10_000, ge=1)
+    idempotency_bytes_max: int = Field(default=16 * 2**20, ge=0)
+    tasks_max: int | None = Field(default=None, ge=1)
     cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = ["http://localhost:3000"]
     trust_forwarded_prefix: bool = False
     host: str = "127.0.0.1"

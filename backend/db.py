@@ -47,6 +47,19 @@ _ISOLATION = {"postgresql": "READ COMMITTED", "sqlite": "SERIALIZABLE"}  # of tr
 # them as there are places would wait for each other.
 _holding: "ContextVar[Sequence[Database]]" = ContextVar("_holding", default=())
 _SCHEMA_LOCK = 0x7461736B73  # "tasks": one number that every process of this service agrees on
+_TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:key)")
+_TURN_PAUSE = 0.05  # seconds, doubled up to one
+# The turn is kept while another connection works, however long: without a time limit, with signs of life, and
+# (as a SET is the last that it does) without a snapshot, for whose end an index would wait.
+_LASTING = [
+    text(f"SET LOCAL {name} = {value}")
+    for name, value in (
+        ("idle_in_transaction_session_timeout", 0),
+        ("tcp_keepalives_idle", 30),
+        ("tcp_keepalives_interval", 5),
+        ("tcp_keepalives_count", 3),
+    )
+]
 
 
 class Database:
@@ -162,32 +175,66 @@ class Database:
 
     @asynccontextmanager
     async def schema_connection(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction alone among all processes, for looking at the schema and changing it.
+        """A transaction for looking at the schema, and, once it has its schema_turn(), for changing it.
 
         It goes past the pooler where DATABASE_URL_UNPOOLED shows the way, and takes as long as it takes.
         """
-        dsn = self._settings.unpooled_dsn
-        engine = (
-            self.engine if dsn.is_memory else _engine(dsn, self._settings, self._connector, for_schema=True)
-        )
-        try:
+        async with self._schema_engine() as engine:
             level = _ISOLATION[engine.dialect.name]
-            async with engine.execution_options(isolation_level=level).begin() as connection:
-                if dsn.is_sqlite:
+            async with engine.execution_options(isolation_level=level).connect() as connection:
+                if engine.dialect.name == "sqlite":
                     # Altering a table may drop it for a copy, which must not delete what refers to it.
                     await connection.execute(text("PRAGMA foreign_keys=OFF"))
                     await connection.execute(text("BEGIN IMMEDIATE"))
-                else:
-                    await connection.execute(
-                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK}
-                    )
                 yield connection
-        finally:
-            if engine is not self.engine:
-                await engine.dispose()
-            else:  # its one connection goes on to serve
-                async with engine.connect() as connection:
+                await connection.commit()
+
+    async def schema_turn(self, connection: AsyncConnection) -> None:
+        """Let this transaction be the one among all processes that changes the schema, until its end.
+
+        It is asked for again and again, in a new transaction each time, for whose end an index that is built
+        elsewhere would wait. Whoever has it loses it with the connection, so no dead process
+        keeps it.
+        """
+        if connection.dialect.name == "sqlite":
+            return  # its transaction is alone already
+        pause = _TURN_PAUSE
+        while True:
+            await connection.rollback()
+            if await connection.scalar(_TRY_TURN, {"key": _SCHEMA_LOCK}):
+                return
+            if pause == _TURN_PAUSE:
+                log.info("another process is changing the schema: waiting for its end")
+            pause = min(pause * 2, 1.0)
+            await connection.rollback()
+            await asyncio.sleep(pause)
+
+    @asynccontextmanager
+    async def online_connection(self, turn: AsyncConnection) -> AsyncIterator[AsyncConnection]:
+        """A connection in autocommit, past the pooler, to change a schema in use while `turn` has it."""
+        for statement in _LASTING:
+            await turn.execute(statement)
+        async with (
+            self._schema_engine() as engine,
+            engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection,
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def _schema_engine(self) -> AsyncIterator[AsyncEngine]:
+        dsn = self._settings.unpooled_dsn
+        if dsn.is_memory:  # its one connection goes on to serve
+            try:
+                yield self.engine
+            finally:
+                async with self.engine.connect() as connection:
                     await connection.execute(text("PRAGMA foreign_keys=ON"))
+            return
+        engine = _engine(dsn, self._settings, self._connector, for_schema=True)
+        try:
+            yield engine
+        finally:
+            await engine.dispose()
 
     async def ready(self) -> None:
         """Return if the database answers and its schema is this version's, or raise what is wrong.

@@ -12,7 +12,9 @@ ApiError
 ├── ForeignOrigin (403)
 ├── PreflightRefused (400)
 ├── ReferenceMissing (409)
+├── AnswerNotKept (409)
 ├── UnsupportedMediaType (415)
+├── TooManyKeys (429)
 ├── InvalidRequest (422)
 │   ├── InvalidCursor
 │   ├── UnknownZone
@@ -156,6 +158,21 @@ class UnsupportedMediaType(ApiError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class AnswerNotKept(ApiError):
+    """This was done when its Idempotency-Key first came; the answer was too large to keep, so read it anew"""
+
+    status = 409
+    code = "answer_not_kept"
+
+
+class TooManyKeys(ApiError):
+    """Nothing was done: too many of your Idempotency-Keys are kept, each for a day; send it without one"""
+
+    status = 429
+    code = "too_many_keys"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "3600"}
 
 
 class InvalidRequest(ApiError):

@@ -96,6 +96,17 @@ async def test_a_token_needs_a_secret() -> None:
     assert "BETTER_AUTH_SECRET is not set" in refused(ended)
 
 
+async def test_purging_says_what_it_removed() -> None:
+    """A database that nobody served yet is told so in a line; one without anything old in a number."""
+    assert "make migrate" in refused(await run("backend", "purge", **LOCAL))
+    settings = settings_for(DATABASE_URL)
+    database = Database(settings)
+    await prepare(database, settings)
+    await database.close()
+    ended = await run("backend", "purge", **LOCAL)
+    assert ended == Ended(0, "removed 0 expired idempotency keys\n", "")
+
+
 async def test_the_help_names_the_commands() -> None:
     """--help is for reading: exit status 0, on stdout. To name no command is a mistake that is told so."""
     asked, silent = await asyncio.gather(run("backend", "--help"), run("backend"))

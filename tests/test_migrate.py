@@ -261,22 +261,6 @@ async def test_the_first_versions_tasks_come_along(url: str) -> None:
     assert await run(url, "SELECT id FROM tasks WHERE title = 'newer'") == [(5,)]
 
 
-async def test_long_steps_can_be_taken_beforehand(empty: Callable[[], Any]) -> None:
-    """Indexes that were built while all went on are taken as they are: the schema is the same."""
-    path = state.SCRIPTS / "versions" / "0003_owners.py"
-    beforehand = re.findall(r"^    CREATE .*?;", path.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(beforehand) == 2
-    dumps = []
-    for statements in ([], beforehand):
-        url = await empty()
-        await made(url, lambda database, its: upgrade(database, its, "0002"))
-        for statement in statements:
-            await run(url, statement.replace("CONCURRENTLY ", ""))
-        await made(url, lambda database, its: upgrade(database, its, "0003"))
-        dumps.append(await described(url))
-    assert dumps[0] == dumps[1]
-
-
 async def test_what_refers_to_a_task_survives() -> None:
     """Altering the tasks, which SQLite does by way of a copy, takes nothing along that hangs on them."""
     url = FILE
@@ -394,7 +378,8 @@ async def test_the_schema_is_changed_past_the_pooler(empty: Callable[[], Any], p
         assert (pooled.accepted, direct.accepted) == (0, 1)
         await made(pooled.url(url), lambda database, its: downgrade(database, its, "base"))
         await made(pooled.url(url), upgrade, database_url_unpooled=direct.url(url))
-        assert (pooled.accepted, direct.accepted) == (1, 2)
+        # One connection has the turn, another changes what is in use.
+        assert (pooled.accepted, direct.accepted) == (2, 2)
 
 
 @pytest.mark.chaos  # sixteen whole servers

@@ -1,18 +1,26 @@
 """Alembic's entry: runs migrations on the connection that migrate.py hands over.
 
-Without one they are written down as PostgreSQL would be sent them.
+Without one they are written down as PostgreSQL would be sent them. `online` is the way through a database
+that is in use; a fresh one is made in the one transaction that is under way.
 """
 
 from alembic import context
 
 from backend.config import Settings
 from backend.db import VERSION_TABLE
+from backend.migrations import online
 from backend.models import schema
 
 settings: Settings = context.config.attributes["settings"]
 
+connection = context.config.attributes["connection"]
+is_online = context.config.attributes["online"]
+if is_online:
+    online.begin(connection)
+
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=connection,
+    online=is_online,
     dialect_name="postgresql",
     target_metadata=schema(settings.auth_user_table, settings.auth_user_id_type),
     version_table=VERSION_TABLE,

@@ -15,20 +15,25 @@ from backend.migrations import state
 from backend.migrations.state import SchemaError, current_revision
 
 
-def alembic(settings: Settings, connection: Connection | None, **options: Any) -> Config:
+def alembic(
+    settings: Settings, connection: Connection | None, *, online: bool = False, **options: Any
+) -> Config:
     """What Alembic's commands are given: the migrations, and the database to run them on.
 
-    Without one they can be written down, with `sql=True`, as PostgreSQL would be sent them.
+    Without one they can be written down, with `sql=True`, as PostgreSQL would be sent them. See env.py for
+    `online`.
     """
-    attributes = {"connection": connection, "settings": settings}
+    attributes = {"connection": connection, "settings": settings, "online": online}
     config = Config(attributes=attributes, cmd_opts=Namespace(quiet=True), **options)
     config.set_main_option("script_location", str(state.SCRIPTS).replace("%", "%%"))  # ConfigParser's escape
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     return config
 
 
-def upgrade(connection: Connection, settings: Settings, revision: str) -> None:
+def upgrade(connection: Connection, settings: Settings, revision: str, *, online: bool = False) -> None:
     """Bring the schema to a revision, making what is missing and keeping every row.
+
+    `online`, on a connection in autocommit, lets readers and writers go on meanwhile.
 
     Raises:
         SchemaError: there is no such revision, or the user table has ids of another type.
@@ -41,7 +46,7 @@ def upgrade(connection: Connection, settings: Settings, revision: str) -> None:
     ):
         connection.execute(CreateSchema(user_schema))  # as Better Auth does
     try:
-        command.upgrade(alembic(settings, connection), revision)
+        command.upgrade(alembic(settings, connection, online=online), revision)
     except CommandError as error:
         raise SchemaError(str(error)) from None
     except DBAPIError as error:
@@ -53,13 +58,13 @@ def upgrade(connection: Connection, settings: Settings, revision: str) -> None:
         ) from None
 
 
-def downgrade(connection: Connection, settings: Settings, revision: str) -> None:
-    """Take the schema back to a revision (`base`: to nothing).
+def downgrade(connection: Connection, settings: Settings, revision: str, *, online: bool = False) -> None:
+    """Take the schema back to a revision (`base`: to nothing). `online` as for upgrade().
 
     Raises:
         SchemaError: there is no such revision.
     """
     try:
-        command.downgrade(alembic(settings, connection), revision)
+        command.downgrade(alembic(settings, connection, online=online), revision)
     except CommandError as error:
         raise SchemaError(str(error)) from None

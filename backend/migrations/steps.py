@@ -8,6 +8,9 @@ import sqlalchemy as sa
 from alembic import context, op
 from alembic.operations import BatchOperations
 
+from backend.migrations import online
+from backend.migrations.safe import BACKFILL, BRIEF
+
 
 def user_table() -> sa.Table:
     """Better Auth's table, as it is called and keyed here."""
@@ -19,6 +22,43 @@ def execute_on(dialect: str, statement: str) -> None:
     """Run a statement on one of the two databases alone."""
     if op.get_context().dialect.name == dialect:
         op.execute(statement)
+
+
+def brief(statement: str) -> None:
+    """Run a statement on PostgreSQL that is done in a moment, which safe() cannot know.
+
+    It waits for its lock for a moment only, again and again, and fails where it takes longer than a second.
+    It must not mind being run twice.
+    """
+    execute_on("postgresql", BRIEF + statement)
+
+
+def backfill(table: str, values: str, where: str) -> None:
+    """Set values in the rows that meet a condition, which they do no more then: `a = b`, `a IS NULL`.
+
+    A thousand rows at a time where the database is in use. The table must have a primary key.
+    """
+    if _is_online():
+        online.backfill(op.get_bind(), table, values, where)
+    else:
+        op.execute(f"{BACKFILL}UPDATE {table} SET {values} WHERE {where}")  # noqa: S608 - an author's own words
+
+
+def rekey(table: str, columns: str) -> None:
+    """Let these, none of which may be null, be PostgreSQL's primary key. Its index is built before."""
+    if _is_online():
+        key = sa.inspect(op.get_bind()).get_pk_constraint(table)
+        if ", ".join(key["constrained_columns"]) == columns:
+            return
+    execute_on("postgresql", f"CREATE UNIQUE INDEX {table}_new_pkey ON {table} ({columns})")
+    brief(
+        f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey, "
+        f"ADD CONSTRAINT {table}_pkey PRIMARY KEY USING INDEX {table}_new_pkey"
+    )
+
+
+def _is_online() -> bool:
+    return bool(op.get_context().opts.get("online"))
 
 
 @contextmanager

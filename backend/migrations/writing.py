@@ -21,6 +21,7 @@ from backend.config import Settings
 from backend.db import VERSION_TABLE
 from backend.migrations.rendering import POSTGRESQL, Facts, differing, render
 from backend.migrations.running import alembic
+from backend.migrations.safe import safe
 from backend.migrations.state import SchemaError
 from backend.models import schema, users
 
@@ -59,7 +60,24 @@ def write(settings: Settings, message: str) -> str:
             f"wrote {script.path}, but some is left for you to write: "
             + ", ".join(dict.fromkeys(" ".join(fact) for fact in unfinished))
         )
+    if refused := outages(settings, f"{script.down_revision}:head"):
+        raise SchemaError(f"wrote {script.path}, but change this in it: " + "; ".join(refused))
     return f"{warning}wrote {script.path}: read it, then run `make migrate`"
+
+
+def outages(settings: Settings, span: str) -> list[str]:
+    """What of the steps of a span (`0001:head`) would hold up a large table, and what to write instead."""
+    sent = StringIO()
+    command.upgrade(alembic(settings, None, output_buffer=sent), span, sql=True)
+    found = []
+    for statement in re.sub(r"^--.*$", "", sent.getvalue(), flags=re.MULTILINE).split(";"):
+        if statement.strip() in ("", "BEGIN", "COMMIT") or VERSION_TABLE in statement:
+            continue
+        try:
+            safe(statement)
+        except SchemaError as error:
+            found.append(str(error))
+    return found
 
 
 @contextmanager

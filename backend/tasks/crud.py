@@ -27,8 +27,9 @@ from backend.columns import utc_now
 from backend.engine.statements import Statements, one_transaction
 from backend.models import tasks
 from backend.tasks import planning
-from backend.tasks.errors import TaskNotFound, VersionMismatch
+from backend.tasks.errors import TaskLimitReached, TaskNotFound, VersionMismatch
 from backend.tasks.fields import CHANGING, INSERTED, PLANNED, READ, bound, parameter
+from backend.tasks.quota import counted
 from backend.tasks.rules import WILL_RECUR, change, changed_values
 from backend.tasks.schemas import TaskCreate, TaskUpdate
 from backend.tasks.sql import IdList, among
@@ -51,6 +52,21 @@ _CREATE = (
         **bound(*INSERTED),
         completed_at=case((parameter("completed", "completed"), utc_now())),
         version=literal(1),
+    )
+    .returning(*READ)
+)
+_OF_NEW = bound(*INSERTED) | {
+    "completed_at": case((parameter("completed", "completed"), utc_now())),
+    "version": literal(1),
+}
+# The same, unless the user has `most` tasks.
+_CREATE_WITHIN = (
+    insert(tasks)
+    .from_select(
+        list(_OF_NEW),
+        select(*_OF_NEW.values()).where(
+            bindparam("most", type_=tasks.c.id.type) > counted(_OF_NEW["user_id"])
+        ),
     )
     .returning(*READ)
 )
@@ -90,14 +106,25 @@ async def get_task(statements: Statements, user_id: str, task_id: int) -> Task:
     return read(rows[0])
 
 
-async def create_task(statements: Statements, user_id: str, task: TaskCreate) -> Task:
-    """Insert a task of the user's, or raise UnknownUser where the user has no row."""
-    [row] = await statements.plain(_CREATE, insert_values(user_id, task))
-    return read(row)
+async def create_task(
+    statements: Statements, user_id: str, task: TaskCreate, most: int | None = None
+) -> Task:
+    """Insert a task of the user's.
+
+    Raises:
+        UnknownUser: the user has no row.
+        TaskLimitReached: the user has `most` tasks.
+    """
+    return read(await _insert(statements, insert_values(user_id, task), most))
 
 
 async def update_task(
-    statements: Statements, user_id: str, task_id: int, changes: TaskUpdate, versions: Versions = None
+    statements: Statements,
+    user_id: str,
+    task_id: int,
+    changes: TaskUpdate,
+    versions: Versions = None,
+    most: int | None = None,
 ) -> Task:
     """Set what `changes` names and return the task; completing a recurring one makes the next.
 
@@ -105,6 +132,7 @@ async def update_task(
         TaskNotFound: the user has no such task.
         VersionMismatch: it is at another version than `versions` allow.
         InvalidBody: the changes do not fit the task's due date or series.
+        TaskLimitReached: it would be followed by another, and the user has `most`.
     """
     named = changes.model_dump()
     if not named:
@@ -120,20 +148,27 @@ async def update_task(
             return changed
         if not named.get("completed"):
             await _explain(statements, user_id, task_id)
-    return await _change_locked(statements, user_id, task_id, named, versions)
+    return await _change_locked(statements, user_id, task_id, named, versions, most)
 
 
 async def set_completed(
-    statements: Statements, user_id: str, task_id: int, completed: bool | None, versions: Versions = None
+    statements: Statements,
+    user_id: str,
+    task_id: int,
+    completed: bool | None,
+    versions: Versions = None,
+    most: int | None = None,
 ) -> Task:
     """Set the task's state, or turn it over when None. Raises as update_task does."""
     if completed is not None:
-        return await update_task(statements, user_id, task_id, TaskUpdate(completed=completed), versions)
+        return await update_task(
+            statements, user_id, task_id, TaskUpdate(completed=completed), versions, most
+        )
     statement = _TOGGLE if versions is None else _at_versions(_TOGGLE)
     toggled = await _write(statements, statement, user_id, task_id, versions)
     if toggled is not None:
         return toggled
-    return await _change_locked(statements, user_id, task_id, {"completed": None}, versions)
+    return await _change_locked(statements, user_id, task_id, {"completed": None}, versions, most)
 
 
 async def delete_task(statements: Statements, user_id: str, task_id: int, versions: Versions = None) -> None:
@@ -146,7 +181,12 @@ async def delete_task(statements: Statements, user_id: str, task_id: int, versio
 
 @one_transaction
 async def _change_locked(
-    statements: Statements, user_id: str, task_id: int, changes: Mapping[str, Any], versions: Versions
+    statements: Statements,
+    user_id: str,
+    task_id: int,
+    changes: Mapping[str, Any],
+    versions: Versions,
+    most: int | None,
 ) -> Task:
     """Change a task whose series or due date has a say in it."""
     async with statements.transaction() as transaction:
@@ -158,13 +198,21 @@ async def _change_locked(
             raise VersionMismatch(public(read_columns(row)))
         columns, successor = change(row, changes, row["now"])
         if successor is not None:
-            created = await transaction.first(_CREATE, successor)
-            assert created is not None
-            columns["next_task_id"] = created.id
+            columns["next_task_id"] = read(await _insert(transaction, successor, most)).id
         if columns:
             row |= columns
             await transaction.execute(WRITE, write_values(user_id, row))
     return read_columns(row)
+
+
+async def _insert(statements: Statements, values: Mapping[str, Any], most: int | None) -> Sequence[Any]:
+    if most is None:
+        [row] = await statements.plain(_CREATE, values)
+        return row
+    rows = await statements.plain(_CREATE_WITHIN, {**values, "most": most})
+    if not rows:
+        raise TaskLimitReached(most)
+    return rows[0]
 
 
 async def _write(

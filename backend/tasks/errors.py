@@ -38,6 +38,18 @@ class VersionMismatch(ApiError):
         return {"current": self.current}
 
 
+class TaskLimitReached(ApiError):
+    """You have as many tasks as you may have; delete some first"""
+
+    status = 409
+    code = "task_limit_reached"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"Nothing was done: you may have {most} tasks, and this would make more; delete some first"
+        )
+
+
 class BatchProblem(Problem, BatchReply):
     """A batch of which nothing was done."""
 

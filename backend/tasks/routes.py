@@ -8,9 +8,8 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from backend.deps import CallerDep
 from backend.engine.statements import Statements
-from backend.errors import KeyReused
 from backend.tasks import crud, lists
-from backend.tasks.errors import TaskNotFound, VersionMismatch
+from backend.tasks.errors import TaskLimitReached, TaskNotFound, VersionMismatch
 from backend.tasks.filters import LIST_PARAMETERS, RecurrenceQuery, TaskFilter, list_request
 from backend.tasks.recurrence import preview
 from backend.tasks.schemas import (
@@ -27,6 +26,7 @@ from backend.web.addresses import address
 from backend.web.cursor import CursorCodec
 from backend.web.etags import allowed_versions, etag, is_unchanged, joined
 from backend.web.handlers import documented
+from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 from backend.web.openapi import header_parameter
 from backend.web.spelling import spelt
@@ -58,7 +58,8 @@ IF_MATCH = header_parameter(
 )
 IF_NONE_MATCH = header_parameter("If-None-Match", "304 if the task is still at this ETag")
 NOT_FOUND = documented(TaskNotFound)
-CHANGED = documented(TaskNotFound, VersionMismatch, KeyReused)
+CHANGED = documented(TaskNotFound, VersionMismatch, *IDEMPOTENCY_ERRORS)
+CHANGED_OR_FOLLOWED = documented(TaskNotFound, VersionMismatch, TaskLimitReached, *IDEMPOTENCY_ERRORS)
 
 
 @router.get("", summary="List tasks", response_model=list[TaskPublic], openapi_extra=LIST_PARAMETERS)
@@ -81,7 +82,11 @@ async def list_tasks(
 
 
 @router.post(
-    "", status_code=201, summary="Create a task", response_model=TaskPublic, responses=documented(KeyReused)
+    "",
+    status_code=201,
+    summary="Create a task",
+    response_model=TaskPublic,
+    responses=documented(TaskLimitReached, *IDEMPOTENCY_ERRORS),
 )
 async def create_task(
     caller: CallerDep,
@@ -92,7 +97,7 @@ async def create_task(
     """Create a task of the caller's. `Location` is its address."""
 
     async def write(statements: Statements) -> Reply:
-        created = await crud.create_task(statements, caller.id, task)
+        created = await crud.create_task(statements, caller.id, task, request.app.state.settings.tasks_max)
         headers = {"Location": f"{address(request)}/{created.id}", "ETag": etag(created)}
         return Reply(201, to_json(created), headers)
 
@@ -122,7 +127,7 @@ async def get_task(
     "/{task_id:task_id}",
     summary="Update a task",
     response_model=TaskPublic,
-    responses=CHANGED,
+    responses=CHANGED_OR_FOLLOWED,
     openapi_extra=IF_MATCH,
     name="put_task",
 )
@@ -130,7 +135,7 @@ async def get_task(
     "/{task_id:task_id}",
     summary="Update a task",
     response_model=TaskPublic,
-    responses=CHANGED,
+    responses=CHANGED_OR_FOLLOWED,
     openapi_extra=IF_MATCH,
 )
 async def update_task(
@@ -142,9 +147,10 @@ async def update_task(
 ) -> Response:
     """Change what the body names. What is absent stays as it is; `null` clears what can be empty."""
     versions = allowed_versions(joined(request.headers, "if-match"))
+    most = request.app.state.settings.tasks_max
 
     async def write(statements: Statements) -> Reply:
-        return _reply(await crud.update_task(statements, caller.id, task_id, changes, versions))
+        return _reply(await crud.update_task(statements, caller.id, task_id, changes, versions, most))
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
@@ -153,7 +159,7 @@ async def update_task(
     "/{task_id:task_id}/complete",
     summary="Complete a task",
     response_model=TaskPublic,
-    responses=CHANGED,
+    responses=CHANGED_OR_FOLLOWED,
     openapi_extra=IF_MATCH,
 )
 async def complete_task(
@@ -171,9 +177,10 @@ async def complete_task(
     """
     completed = state.model_dump().get("completed") if state else None
     versions = allowed_versions(joined(request.headers, "if-match"))
+    most = request.app.state.settings.tasks_max
 
     async def write(statements: Statements) -> Reply:
-        return _reply(await crud.set_completed(statements, caller.id, task_id, completed, versions))
+        return _reply(await crud.set_completed(statements, caller.id, task_id, completed, versions, most))
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 

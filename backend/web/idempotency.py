@@ -7,8 +7,9 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Header, Request, Response
 
+from backend.config import Settings
 from backend.engine.statements import Statements, again
-from backend.errors import KeyReused
+from backend.errors import AnswerNotKept, KeyReused, TooManyKeys
 from backend.models import KEY_MAX
 from backend.web import kept_answers
 
@@ -21,6 +22,8 @@ IdempotencyKey = Annotated[
         description="Makes the request safe to repeat for 24 hours: the first answer is given again",
     ),
 ]
+
+ERRORS = (KeyReused, AnswerNotKept, TooManyKeys)
 
 
 class Reply(NamedTuple):
@@ -45,11 +48,15 @@ async def answer_once(
 
     Raises:
         KeyReused: the key came with another request before.
+        AnswerNotKept: it came with this one, whose answer did not fit.
+        TooManyKeys: the user has as many as are kept; nothing was done.
     """
     if key is None:
         return _response(await write(statements))
     fingerprint = await _fingerprint(request)
-    return await again(lambda: _once(statements, user_id, key, fingerprint, write))
+    settings: Settings = request.app.state.settings
+    limits = kept_answers.Limits(settings.idempotency_keys_max, settings.idempotency_bytes_max)
+    return await again(lambda: _once(statements, user_id, key, fingerprint, limits, write))
 
 
 async def _once(
@@ -57,17 +64,21 @@ async def _once(
     user_id: str,
     key: str,
     fingerprint: str,
+    limits: kept_answers.Limits,
     write: Callable[[Statements], Awaitable[Reply]],
 ) -> Response:
     async with statements.transaction() as transaction:
         if await kept_answers.claim(transaction, user_id, key, fingerprint):
             reply = await write(transaction)
-            headers, body = json.dumps(reply.headers), reply.body.decode()
-            await kept_answers.store(transaction, user_id, key, reply.status, headers, body)
+            answer = (reply.status, json.dumps(reply.headers), reply.body)
+            if not await kept_answers.store(transaction, user_id, key, answer, limits):
+                raise TooManyKeys
             return _response(reply)
         first = await kept_answers.get(transaction, user_id, key)
     if first.fingerprint != fingerprint:
         raise KeyReused
+    if first.body is None:
+        raise AnswerNotKept
     headers = json.loads(first.headers) | {"Idempotency-Replayed": "true"}
     return _response(Reply(first.status, first.body.encode(), headers))
 

@@ -2,16 +2,57 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Insert, and_, bindparam, delete, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Insert,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from backend.engine.prepared import Row
 from backend.engine.statements import Transaction
 from backend.models import idempotency_keys
 
 KEPT = timedelta(hours=24)
+SMALL = 4096  # bytes of an answer that is kept without asking how many others are
+
+
+class Limits(NamedTuple):
+    """What is kept for one user: so many keys, and so many bytes of answers larger than SMALL."""
+
+    keys: int
+    bytes: int
+
+
+class byte_length(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
+    """The bytes of a text, which PostgreSQL knows without reading it."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(byte_length)
+def _byte_length(element: byte_length, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"octet_length({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(byte_length, "sqlite")
+def _byte_length_sqlite(element: byte_length, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"length(CAST({compiler.process(element.clauses, **kw)} AS BLOB))"
+
 
 _KEYS = idempotency_keys.c
 _OWNED = _KEYS.user_id == bindparam("owner")
@@ -20,11 +61,21 @@ _FORGET = delete(idempotency_keys).where(
     _OWNED, _KEYS.created_at < bindparam("before", type_=_KEYS.created_at.type)
 )
 _GET = select(_KEYS.fingerprint, _KEYS.status, _KEYS.headers, _KEYS.body).where(_ONE)
-_STORE = (
-    update(idempotency_keys)
-    .where(_ONE)
-    .values(status=bindparam("new_status"), headers=bindparam("new_headers"), body=bindparam("new_body"))
-)
+_OTHERS = idempotency_keys.alias("others")
+_THEIRS = _OTHERS.c.user_id == bindparam("owner")
+_COUNT = select(func.count()).select_from(_OTHERS).where(_THEIRS).scalar_subquery()
+_BYTES = select(func.coalesce(func.sum(byte_length(_OTHERS.c.body)), 0)).where(_THEIRS).scalar_subquery()
+_BODY = bindparam("new_body", type_=_KEYS.body.type)
+_SIZE = bindparam("size", type_=BigInteger())
+
+
+def _store(body: ColumnElement[Any]) -> Update:
+    answer = {"status": bindparam("new_status"), "headers": bindparam("new_headers"), "body": body}
+    return update(idempotency_keys).where(_ONE, bindparam("keys_max") >= _COUNT).values(**answer)
+
+
+_STORE = _store(_BODY)
+_STORE_IF_IT_FITS = _store(case((bindparam("bytes_max", type_=BigInteger()) >= _BYTES + _SIZE, _BODY)))
 
 
 async def claim(transaction: Transaction, user_id: str, key: str, fingerprint: str) -> bool:
@@ -46,11 +97,19 @@ async def get(transaction: Transaction, user_id: str, key: str) -> Row:
 
 
 async def store(
-    transaction: Transaction, user_id: str, key: str, status: int, headers: str, body: str
-) -> None:
-    """Keep the answer under its key."""
-    answer = {"new_status": status, "new_headers": headers, "new_body": body}
-    await transaction.execute(_STORE, {"owner": user_id, "asked_key": key, **answer})
+    transaction: Transaction, user_id: str, key: str, answer: tuple[int, str, bytes], limits: Limits
+) -> bool:
+    """Keep an answer under its key: the status, the headers, and the body where it is small or fits.
+
+    False when the user has more keys than there may be.
+    """
+    status, headers, body = answer
+    parameters = {"owner": user_id, "asked_key": key, "keys_max": limits.keys}
+    parameters |= {"new_status": status, "new_headers": headers, "new_body": body.decode()}
+    if len(body) <= SMALL:
+        return await transaction.execute(_STORE, parameters) > 0
+    parameters |= {"size": len(body), "bytes_max": limits.bytes}
+    return await transaction.execute(_STORE_IF_IT_FITS, parameters) > 0
 
 
 @lru_cache(maxsize=2)

@@ -273,7 +273,7 @@ async def test_statistics_read_ones_own_rows(explainer: Explainer) -> None:
 async def everything(statements: Statements, user_id: str) -> None:
     """Whatever else there is to do with tasks and answers, on each way through its code."""
     task = TaskCreate(title="made", due_date="2026-11-21", recurring_pattern="daily")
-    made = [await crud.create_task(statements, user_id, task) for _ in range(4)]
+    made = [await crud.create_task(statements, user_id, task, most) for most in (None, None, None, TASKS)]
     for number, changes in enumerate(({"title": "changed"}, {"completed": True}, {"due_date": "2026-11-22"})):
         for versions in (None, range(1, 9)):
             update = TaskUpdate.model_validate(changes)
@@ -288,7 +288,7 @@ async def everything(statements: Statements, user_id: str) -> None:
         {"op": "delete", "id": made[3].id},
     ]
     given = Batch.model_validate({"operations": operations}).operations
-    await batch.run_batch(statements, user_id, given, atomic=True)
+    await batch.run_batch(statements, user_id, given, atomic=True, most=TASKS)
     for values in FILTERS.values():
         if values:
             await batch.complete_all(statements, user_id, TaskFilter.model_validate(values))
@@ -299,7 +299,10 @@ async def everything(statements: Statements, user_id: str) -> None:
         await files.get_page(statements, user_id, after)
     async with statements.transaction() as transaction:
         await kept_answers.claim(transaction, user_id, "a key", "")
-        await kept_answers.store(transaction, user_id, "a key", 200, "", "")
+        for body in (b"", b" " * (kept_answers.SMALL + 1)):
+            await kept_answers.store(
+                transaction, user_id, "a key", (200, "", body), kept_answers.Limits(9, 9)
+            )
         await kept_answers.get(transaction, user_id, "a key")
 
 

@@ -9,9 +9,16 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from tests.conftest import Client
+from backend.config import Settings
+from tests.conftest import Client, settings_for
 
 BODY = {"title": "once"}
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, database_url: str) -> Settings:
+    """Those of the usual service, or with the limits that a test names."""
+    return settings_for(database_url, **getattr(request, "param", {}))
 
 
 def keyed(key: str) -> dict[str, str]:
@@ -86,6 +93,37 @@ async def test_fifty_identical_posts_at_once_make_one_task(alice: Client) -> Non
     assert len({answer.content for answer in answers}) == 1
     assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
     assert await count(alice) == 1
+
+
+@pytest.mark.parametrize("settings", [{"idempotency_bytes_max": 10_000}], indirect=True)
+async def test_an_answer_that_is_too_large_is_done_once_all_the_same(alice: Client) -> None:
+    """What does not fit beside the others is not kept; its repetition is told so, and does nothing."""
+    many = {"operations": [{"op": "create", "title": "t" * 200}] * 10}
+    for key, kept in (("k1", True), ("k2", False), ("k3", False)):
+        first = await alice.post("/api/tasks/batch", json=many, headers=keyed(key))
+        assert (first.status_code, 4096 < len(first.content) < 10_000) == (200, True)
+        again = await alice.post("/api/tasks/batch", json=many, headers=keyed(key))
+        if kept:
+            assert again.content == first.content
+        else:
+            assert (again.status_code, again.json()["code"]) == (409, "answer_not_kept")
+    assert await count(alice) == 30
+    small = [await alice.post("/api/tasks", json=BODY, headers=keyed("k4")) for _ in range(2)]
+    assert small[0].content == small[1].content
+
+
+@pytest.mark.parametrize("settings", [{"idempotency_keys_max": 2}], indirect=True)
+async def test_no_user_has_keys_without_end(alice: Client, bob: Client) -> None:
+    """One more is a 429 that did nothing; those that are kept still answer, and other users are others."""
+    for key in ("k1", "k2"):
+        assert (await alice.post("/api/tasks", json=BODY, headers=keyed(key))).status_code == 201
+    refused = await alice.post("/api/tasks", json=BODY, headers=keyed("k3"))
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_keys")
+    assert int(refused.headers["retry-after"]) > 0
+    again = await alice.post("/api/tasks", json=BODY, headers=keyed("k1"))
+    assert again.headers["idempotency-replayed"] == "true"
+    assert await count(alice) == 2
+    assert (await bob.post("/api/tasks", json=BODY, headers=keyed("k3"))).status_code == 201
 
 
 async def test_etags_follow_versions(alice: Client) -> None:

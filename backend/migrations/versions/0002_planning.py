@@ -5,7 +5,7 @@ from alembic import op
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 from backend.columns import PriorityLevel, TextList, UserId, no_texts, utc_now
-from backend.migrations.steps import altered, user_table
+from backend.migrations.steps import altered, backfill, user_table
 
 revision = "0002"
 down_revision = "0001"
@@ -30,7 +30,7 @@ def upgrade() -> None:
         tasks.add_column(sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False))
         tasks.create_check_constraint("priority", "priority BETWEEN 1 AND 3")
     # When they were completed was not kept before; the last change is the best that is known.
-    op.execute("UPDATE tasks SET completed_at = updated_at WHERE completed")
+    backfill("tasks", "completed_at = updated_at", "completed AND completed_at IS NULL")
     op.create_index(
         "tasks_import_idx",
         "tasks",

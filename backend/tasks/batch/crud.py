@@ -28,9 +28,10 @@ from backend.tasks.batch.schemas import (
 )
 from backend.tasks.conditions import asked, conditions
 from backend.tasks.crud import OWNED, WRITE, insert_values, write_values
-from backend.tasks.errors import BatchFailed, FilterRequired, TaskNotFound
+from backend.tasks.errors import BatchFailed, FilterRequired, TaskLimitReached, TaskNotFound
 from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.filters import TaskFilter
+from backend.tasks.quota import require_room, room
 from backend.tasks.rules import WILL_RECUR, change, changed_values
 from backend.tasks.sql import IdList, among
 from backend.tasks.wire import public, read_columns
@@ -48,11 +49,16 @@ _DELETE = delete(tasks).where(OWNED, _NAMED)
 
 @one_transaction
 async def run_batch(
-    statements: Statements, user_id: str, operations: Sequence[Operation | Refused], *, atomic: bool
+    statements: Statements,
+    user_id: str,
+    operations: Sequence[Operation | Refused],
+    *,
+    atomic: bool,
+    most: int | None = None,
 ) -> list[BatchResult]:
     """Do the operations in their order, and say of each what became of it.
 
-    With `atomic` all of them are done or none is; without it, those that can be.
+    With `atomic` all of them are done or none is; without it, those that can be. There may be `most` tasks.
 
     Raises:
         BatchFailed: with `atomic`, some cannot be done; it carries the results of all.
@@ -63,7 +69,9 @@ async def run_batch(
         raise BatchFailed(_results(operations, seen, failed=True))
     ids = {operation.id for operation in operations if not isinstance(operation, CreateOperation | Refused)}
     async with statements.transaction() as transaction:
-        plan = _Plan(user_id, await _lock(transaction, user_id, ids))
+        plan = _Plan(user_id, await _lock(transaction, user_id, ids), most)
+        if most is not None:
+            plan.room = await room(transaction, user_id, most)
         outcomes = [plan.add(operation) for operation in operations]
         failed = atomic and any(outcome.status >= 400 for outcome in outcomes)
         if failed:
@@ -73,8 +81,14 @@ async def run_batch(
 
 
 @one_transaction
-async def complete_all(statements: Statements, user_id: str, query: TaskFilter) -> int:
-    """Complete the user's pending tasks that meet a filter; return how many. Recurring ones are followed."""
+async def complete_all(
+    statements: Statements, user_id: str, query: TaskFilter, most: int | None = None
+) -> int:
+    """Complete the user's pending tasks that meet a filter; return how many. Recurring ones are followed.
+
+    Raises:
+        TaskLimitReached: with those that follow the user would have more than `most`.
+    """
     names, parameters = asked(query)
     async with statements.transaction() as transaction:
         statement = _complete_statement(names, len(query.words))
@@ -84,6 +98,7 @@ async def complete_all(statements: Statements, user_id: str, query: TaskFilter) 
             plan = _Plan(user_id, await _lock(transaction, user_id, recurring))
             for row in plan.rows.values():
                 plan.change(row, {"completed": True})
+            await require_room(transaction, user_id, most, len(plan.new))
             await _write(transaction, user_id, plan)
     return len(rows)
 
@@ -145,8 +160,10 @@ class _Outcome(NamedTuple):
 class _Plan:
     """What operations make of the rows that were found. Nothing is written here."""
 
-    def __init__(self, user_id: str, rows: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, user_id: str, rows: Iterable[dict[str, Any]], most: int | None = None) -> None:
         self._user_id = user_id
+        self._most = most
+        self.room: int | None = None  # how many more tasks there may be; None for any number
         self.rows = {row["id"]: row for row in rows}
         self.new: list[dict[str, Any]] = []
         self.changed: set[int] = set()
@@ -158,9 +175,11 @@ class _Plan:
             return _refusal(operation)
         try:
             if isinstance(operation, CreateOperation):
-                self.new.append(insert_values(self._user_id, operation))
+                self._create(insert_values(self._user_id, operation))
                 return _Outcome(201, new=len(self.new) - 1)
             return self._add(operation)
+        except TaskLimitReached as error:
+            return _Outcome(error.status, detail=error.detail)
         except InvalidBody as error:
             _, *place = error.loc
             return _Outcome(422, detail=[FieldError(loc=list(place), msg=str(error), type=error.kind)])
@@ -185,11 +204,17 @@ class _Plan:
         """Change a row as an update of that one task would."""
         columns, successor = change(row, changes, row["now"])
         if successor is not None:
-            self.new.append(successor)
+            self._create(successor)
             columns["next_task_id"] = -len(self.new)  # until _linked knows the id
         if columns:
             row |= columns
             self.changed.add(row["id"])
+
+    def _create(self, row: dict[str, Any]) -> None:
+        if self.room is not None and len(self.new) - len(self.deleted) >= self.room:
+            assert self._most is not None
+            raise TaskLimitReached(self._most)
+        self.new.append(row)
 
 
 def _linked(row: dict[str, Any], created: Sequence[Row]) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.deps import CallerDep
 from backend.engine.statements import Statements
-from backend.errors import KeyReused
 from backend.tasks.batch import crud
 from backend.tasks.batch.schemas import Batch, BatchReply, CompletedCount, DeletedCount, TaskSelection
-from backend.tasks.errors import BatchFailed, FilterRequired
+from backend.tasks.errors import BatchFailed, FilterRequired, TaskLimitReached
 from backend.web.handlers import documented
+from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 
 router = APIRouter(tags=["tasks"])
@@ -22,7 +22,7 @@ Selection = Annotated[TaskSelection, Query()]
     "/batch",
     summary="Do many operations",
     response_model=BatchReply,
-    responses=documented(BatchFailed, KeyReused),
+    responses=documented(BatchFailed, *IDEMPOTENCY_ERRORS),
 )
 async def run_batch(
     caller: CallerDep,
@@ -41,7 +41,8 @@ async def run_batch(
     """
 
     async def write(statements: Statements) -> Reply:
-        results = await crud.run_batch(statements, caller.id, batch.operations, atomic=atomic)
+        most = request.app.state.settings.tasks_max
+        results = await crud.run_batch(statements, caller.id, batch.operations, atomic=atomic, most=most)
         return Reply(200, BatchReply(results=results).model_dump_json().encode(), {})
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
@@ -51,7 +52,7 @@ async def run_batch(
     "/complete-all",
     summary="Complete many tasks",
     response_model=CompletedCount,
-    responses=documented(KeyReused),
+    responses=documented(TaskLimitReached, *IDEMPOTENCY_ERRORS),
 )
 async def complete_all(
     caller: CallerDep,
@@ -66,7 +67,8 @@ async def complete_all(
     """
 
     async def write(statements: Statements) -> Reply:
-        count = CompletedCount(completed=await crud.complete_all(statements, caller.id, query))
+        most = request.app.state.settings.tasks_max
+        count = CompletedCount(completed=await crud.complete_all(statements, caller.id, query, most))
         return Reply(200, count.model_dump_json().encode(), {})
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
@@ -76,7 +78,7 @@ async def complete_all(
     "",
     summary="Delete many tasks",
     response_model=DeletedCount,
-    responses=documented(FilterRequired, KeyReused),
+    responses=documented(FilterRequired, *IDEMPOTENCY_ERRORS),
 )
 async def delete_all(
     caller: CallerDep,

@@ -101,7 +101,7 @@ class BatchResult(BaseModel):
 
     index: int = Field(description="Its place in `operations`, from 0")
     op: OpName | None = Field(description="null where it could not be read")
-    status: Literal[200, 201, 204, 404, 412, 422, 424] = Field(
+    status: Literal[200, 201, 204, 404, 409, 412, 422, 424] = Field(
         description="As the single request would have answered; 424: not done, because others failed"
     )
     task: TaskPublic | None = Field(default=None, description="The task after it; at 412, as it is")

@@ -15,6 +15,7 @@ from backend.models import ID_MAX, tasks
 from backend.tasks.crud import OWNED, insert_values
 from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult, exported
+from backend.tasks.quota import require_room
 from backend.tasks.sql import IdList, among
 from backend.tasks.wire import read
 
@@ -42,7 +43,9 @@ async def get_page(statements: Statements, user_id: str, after: int) -> list[Exp
 
 
 @one_transaction
-async def import_tasks(statements: Statements, user_id: str, lines: Sequence[Line]) -> list[LineResult]:
+async def import_tasks(
+    statements: Statements, user_id: str, lines: Sequence[Line], most: int | None = None
+) -> list[LineResult]:
     """Create what the lines say and the user has not got; say of each line what became of it.
 
     A line whose id is still a task of the user's with the same content is that task, and so is one that was
@@ -50,6 +53,7 @@ async def import_tasks(statements: Statements, user_id: str, lines: Sequence[Lin
 
     Raises:
         UnknownUser: the user has no row.
+        TaskLimitReached: the user would have more than `most` tasks.
     """
     results = {
         line.number: LineResult(line=line.number, status="invalid", detail=line.problem) for line in lines
@@ -58,7 +62,7 @@ async def import_tasks(statements: Statements, user_id: str, lines: Sequence[Lin
     keys = dict(zip((number for number, _ in good), _keys([task for _, task in good]), strict=True))
     if good:
         async with statements.transaction() as transaction:
-            await _import(transaction, user_id, good, keys, results)
+            await _import(transaction, user_id, good, keys, results, most)
     return list(results.values())
 
 
@@ -68,6 +72,7 @@ async def _import(
     good: Sequence[tuple[int, ImportedTask]],
     keys: dict[int, str],
     results: dict[int, LineResult],
+    most: int | None,
 ) -> None:
     ids = [task.id for _, task in good if task.id is not None]
     by_id, by_key = await _known(transaction, user_id, ids, list(keys.values()))
@@ -81,6 +86,7 @@ async def _import(
             new.setdefault(keys[number], values | {"import_key": keys[number]})
     created: dict[str, int] = {}
     if new:
+        await require_room(transaction, user_id, most, len(new))
         statement = _insert_statement(transaction.dialect)
         rows = await transaction.all_of(statement, [_parameters(values) for values in new.values()])
         created = {row.import_key: row.id for row in rows}

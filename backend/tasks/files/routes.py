@@ -10,13 +10,14 @@ from pydantic import BeforeValidator
 
 from backend.deps import Caller, CallerDep
 from backend.engine.statements import Statements
-from backend.errors import KeyReused, Problem
-from backend.tasks.errors import InvalidFile
+from backend.errors import Problem
+from backend.tasks.errors import InvalidFile, TaskLimitReached
 from backend.tasks.files import crud
 from backend.tasks.files.schemas import MEDIA_TYPES, ExportedTask, Format, ImportReply, header, read, write
 from backend.tasks.schemas import folded
 from backend.web.addresses import is_head
 from backend.web.handlers import documented, media_type, unreadable
+from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 
 router = APIRouter(tags=["tasks"])
@@ -77,7 +78,7 @@ async def _pages(caller: Caller) -> AsyncIterator[list[ExportedTask]]:
     "/import",
     summary="Import tasks",
     response_model=ImportReply,
-    responses=documented(InvalidFile, KeyReused) | _TOO_LARGE,
+    responses=documented(InvalidFile, TaskLimitReached, *IDEMPOTENCY_ERRORS) | _TOO_LARGE,
     openapi_extra={"requestBody": {"required": True, "content": _FILE}},
 )
 async def import_tasks(
@@ -99,7 +100,8 @@ async def import_tasks(
     lines = await run_in_threadpool(read, content, kind)
 
     async def write_all(statements: Statements) -> Reply:
-        results = await crud.import_tasks(statements, caller.id, lines)
+        most = request.app.state.settings.tasks_max
+        results = await crud.import_tasks(statements, caller.id, lines, most)
         statuses = [result.status for result in results]
         reply = ImportReply(
             created=statuses.count("created"),

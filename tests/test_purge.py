@@ -1,0 +1,58 @@
+"""What has expired goes, of all users, in small pieces; on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert, select
+
+from backend import purge
+from backend.db import Database
+from backend.migrate import prepare
+from backend.models import idempotency_keys, users
+from backend.web.kept_answers import KEPT
+from tests.conftest import settings_for
+
+OLD, YOUNG = (datetime.now(UTC) - KEPT + timedelta(minutes=minutes) for minutes in (-5, 5))
+
+
+@pytest.fixture
+async def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """With keys of four users, of whom one has none that is old."""
+    monkeypatch.setattr(purge, "BATCH", 2)
+    keys = []
+    for user_id, old, young in (("ann", 5, 1), ("bea", 0, 2), ("cleo", 2, 0), ("dora", 1, 1)):
+        times = [OLD] * old + [YOUNG] * young
+        keys += [
+            {"user_id": user_id, "key": f"k{number}", "fingerprint": "", "created_at": time}
+            for number, time in enumerate(times)
+        ]
+    settings = settings_for(database_url)
+    database = Database(settings)
+    await prepare(database, settings)
+    people = [
+        {"id": name, "name": name, "email": name, "emailVerified": False}
+        for name in {key["user_id"] for key in keys}
+    ]
+    async with database.engine.begin() as connection:
+        await connection.execute(insert(users), people)
+        await connection.execute(insert(idempotency_keys), keys)
+    yield database
+    await database.close()
+
+
+async def test_what_is_old_goes_and_the_rest_stays(database: Database) -> None:
+    """Each statement is about one user and few rows; a second run finds nothing."""
+    [keys] = purge.PURGES
+    assert await purge.run(database, keys) == 8
+    assert await purge.run(database, keys) == 0
+    async with database.engine.connect() as connection:
+        left = (await connection.execute(select(idempotency_keys.c.user_id, idempotency_keys.c.key))).all()
+    assert sorted(tuple(row) for row in left) == [("ann", "k5"), ("bea", "k0"), ("bea", "k1"), ("dora", "k1")]
+
+
+async def test_several_may_purge_at_once(database: Database) -> None:
+    """Together they remove each row once."""
+    [keys] = purge.PURGES
+    assert sum(await asyncio.gather(*(purge.run(database, keys) for _ in range(4)))) == 8
