@@ -89,13 +89,20 @@ async def test_every_operation_works_on_partitions(app: FastAPI, alice: Client, 
 async def test_the_next_migration_is_one_of_partitions_too(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start finds the schema that it needs, and a later step changes every partition."""
+    """A start finds the schema that it needs; a later step changes and indexes all partitions."""
     await made(database_url, migrate.prepare)
     copy = tmp_path / "migrations"
     shutil.copytree(state.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "versions" / "9999_later.py").write_text(NEXT.format(head=NEWEST))
+    index = '    op.create_index("tasks_later_idx", "tasks", ["user_id", "later"])\n\ndef downgrade'
+    (copy / "versions" / "9999_later.py").write_text(
+        NEXT.format(head=NEWEST).replace("\ndef downgrade", index)
+    )
     monkeypatch.setattr(state, "SCRIPTS", copy)
     await made(database_url, migrate.upgrade)
     connection = await asyncpg.connect(database_url)
     assert await connection.fetch("SELECT title, later FROM tasks") == [("kept", None)]
+    indexes = (
+        "SELECT count(*), bool_and(indisvalid) FROM pg_index WHERE indexrelid::regclass::text ~ '_later_idx$'"
+    )
+    assert await connection.fetchrow(indexes) == (17, True)
     await connection.close()
