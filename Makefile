@@ -67,6 +67,8 @@ setup: $(UV)
 	@python3 -m venv .uv >/dev/null 2>&1 && .uv/bin/pip install --quiet uv==$(UV_VERSION) >&2 \
 		|| python3 -m pip install --quiet --target .uv uv==$(UV_VERSION) >&2
 
+# With a secret that nobody else has: with another's, or the example's, anybody could sign in as anybody.
 .env:
-	@cp .env.example .env
-	@echo "made .env from .env.example" >&2
+	@secret=$$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))') && awk -v secret="$$secret" \
+		'{ print $$0 ($$0 == "BETTER_AUTH_SECRET=" ? secret : "") }' .env.example > .env
+	@echo "made .env from .env.example, with a new BETTER_AUTH_SECRET" >&2

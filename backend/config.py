@@ -2,6 +2,7 @@
 
 import re
 import sys
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,11 +19,20 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from backend.auth.strength import weakness
 from backend.engine.dsn import Dsn, DsnError, parse_dsn
 
-# RFC 7518 §3.2: a key of HS256 has at least the size of its hash; Better Auth asks for the same.
-SECRET_MIN = 32
 PORT_MAX = 65535
+
+_HOW = "use the frontend's, or make one with: openssl rand -base64 32"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name can only mean this machine."""
+    try:
+        return host.lower() == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _split(value: Any) -> Any:
@@ -53,7 +63,7 @@ def _auth_url(value: str | None) -> str | None:
     parts = urlsplit(value)
     if "@" in parts.netloc:
         raise ValueError("an address of keys must not hold a user name or password")
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    local = is_loopback(parts.hostname or "")
     if not parts.hostname or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
         raise ValueError(f"{value!r} is not an https:// address (http:// is for localhost)")
     return value.rstrip("/")
@@ -125,27 +135,36 @@ class Settings(BaseSettings):
     def _versioned(cls, value: SecretStr) -> SecretStr:
         for entry in filter(None, value.get_secret_value().split(",")):
             version, _, secret = entry.partition(":")
-            if not version.strip().isdigit() or not secret:
+            if not version.strip().isdigit() or not secret.strip():
                 raise ValueError("write it as Better Auth does: 2:the-new-secret,1:the-old-one")
         return value
 
     @model_validator(mode="after")
     def _usable_secrets(self) -> "Settings":
-        how = "use the frontend's, or make one with: openssl rand -base64 32"
         if not self.secrets and self.jwks_url is None:
             raise ValueError(
-                f"BETTER_AUTH_SECRET is empty; {how}. For published keys alone set BETTER_AUTH_URL"
+                f"BETTER_AUTH_SECRET is empty; {_HOW}. For published keys alone set BETTER_AUTH_URL"
             )
-        for secret in self.secrets:
-            if "-----BEGIN" in secret or "ssh-" in secret:
-                raise ValueError(f"BETTER_AUTH_SECRET is a key file's content, not a secret; {how}")
-            if self.dsn.is_sqlite:
-                continue
-            if "change-me" in secret.lower() or "your-secret" in secret.lower():
-                raise ValueError(f"BETTER_AUTH_SECRET is still the placeholder; {how}")
-            if len(secret.encode()) < SECRET_MIN:
-                raise ValueError(f"BETTER_AUTH_SECRET is shorter than {SECRET_MIN} bytes; {how}")
+        if any("-----BEGIN" in secret or "ssh-" in secret for secret in self.secrets):
+            raise ValueError(f"BETTER_AUTH_SECRET is a key file's content, not a secret; {_HOW}")
+        if not (self.dsn.is_sqlite and is_loopback(self.host)):
+            self.refuse_weak_secrets()
         return self
+
+    def refuse_weak_secrets(self) -> None:
+        """Raise ValueError if one of the secrets can be guessed: whoever does so is any user.
+
+        Done already but for SQLite on a HOST that nobody else can reach.
+        """
+        for secret in self.secrets:
+            if what := weakness(secret):
+                name = "BETTER_AUTH_SECRET"
+                if secret != self.better_auth_secret.get_secret_value():
+                    name = "BETTER_AUTH_SECRETS has a secret that"
+                raise ValueError(
+                    f"{name} {what}, which is good enough for SQLite on a loopback HOST alone; {_HOW}, "
+                    "or for published keys alone leave it empty"
+                )
 
     @property
     def dsn(self) -> Dsn:
@@ -163,7 +182,9 @@ class Settings(BaseSettings):
     def secrets(self) -> list[str]:
         """What tokens may be signed with: the secret, and those of a rotation."""
         rotation = [
-            entry.partition(":")[2] for entry in self.better_auth_secrets.get_secret_value().split(",")
+            # As Better Auth does: without the blanks around it.
+            entry.partition(":")[2].strip()
+            for entry in self.better_auth_secrets.get_secret_value().split(",")
         ]
         return [secret for secret in (self.better_auth_secret.get_secret_value(), *rotation) if secret]
 
@@ -199,14 +220,22 @@ class Settings(BaseSettings):
         return f"{parts.scheme}://{parts.netloc.removesuffix(default)}" if parts.netloc else None
 
 
-def load_settings() -> Settings:
-    """Read the settings, or end the process: exit status 2 and a line a problem on stderr."""
+def load_settings(*, anywhere: bool = False) -> Settings:
+    """Read the settings, or end the process: exit status 2 and a line a problem on stderr.
+
+    `anywhere`: another than us decides on which address to serve, so nothing is let pass for HOST's sake.
+    """
     try:
-        return Settings()
+        settings = Settings()
+        if anywhere:
+            settings.refuse_weak_secrets()
+        return settings
     except ValidationError as error:
         problems = [_sentence(problem) for problem in error.errors(include_url=False, include_input=False)]
     except UnicodeDecodeError:
         problems = ["the file .env is not UTF-8"]
+    except ValueError as error:
+        problems = [str(error)]
     for problem in problems:
         print(f"configuration error: {problem}", file=sys.stderr)
     raise SystemExit(2)

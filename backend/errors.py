@@ -7,6 +7,7 @@ ApiError
 │   ├── InvalidToken
 │   │   └── MissingSubject
 │   ├── ExpiredToken
+│   ├── AmbiguousSession
 │   └── UnknownUser
 ├── ForeignUser (403)
 ├── ForeignOrigin (403)
@@ -72,6 +73,11 @@ class ApiError(Exception):
     headers: ClassVar[dict[str, str]] = {}
     model: ClassVar[type[BaseModel]] = Problem
 
+    def __init__(self, detail: str = "", *, reason: str = "") -> None:
+        super().__init__(*filter(None, [detail]))
+        self.reason = reason
+        """What the log has beside, for whoever runs the service: why a token was refused. Never sent."""
+
     @property
     def detail(self) -> Any:
         """What a person reads: the sentence passed in, or else the docstring."""
@@ -117,6 +123,12 @@ class ExpiredToken(Unauthorized):
     """Token has expired"""
 
     code = "token_expired"
+
+
+class AmbiguousSession(Unauthorized):
+    """Session cookies of several users came with the request: delete this site's cookies and sign in again"""
+
+    code = "ambiguous_session"
 
 
 class UnknownUser(Unauthorized):

@@ -16,6 +16,7 @@ from backend.config import Settings, load_settings
 from backend.db import Database
 from backend.deps import authenticated, require_own_path
 from backend.errors import (
+    AmbiguousSession,
     ApiError,
     DatabaseConflict,
     DatabaseReadOnly,
@@ -59,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises:
         SystemExit: with status 2, where the environment's settings cannot be used.
     """
-    settings = settings or load_settings()
+    settings = settings or load_settings(anywhere=True)
     logs.configure(settings)
     app = FastAPI(
         title="Task API",
@@ -110,6 +111,7 @@ def _owned_routes() -> list[APIRoute]:
         InvalidScheme,
         InvalidToken,
         ExpiredToken,
+        AmbiguousSession,
         UnknownUser,
         ForeignOrigin,
         KeysUnavailable,

@@ -1,13 +1,19 @@
 """The settings: read from the environment and `.env`, refused at start when wrong, silent about secrets."""
 
 import os
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
+from secrets import choice, token_bytes, token_hex, token_urlsafe
+from string import printable
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from backend.auth.strength import weakness
 from backend.config import Settings, load_settings
+from backend.main import create_app
 
 SECRET = "zu3Xk-a-secret-of-42-bytes-for-the-settings"
 PASSWORD = "hunter2-is-the-password"
@@ -208,26 +214,85 @@ def test_every_problem_is_told_at_once(environ: dict[str, str], capsys: pytest.C
     assert sorted(line.split()[2].strip(":") for line in lines) == ["DATABASE_URL", "LOG_FORMAT", "PORT"]
 
 
-@pytest.mark.parametrize("secret", [PLACEHOLDER, "your-secret-here-your-secret-here-0123", SHORT, "x"])
+WEAK = [
+    PLACEHOLDER,
+    SHORT,
+    "x",
+    "a" * 64,
+    "ab" * 32,
+    "é" * 40,
+    "abcdefgh" * 8,
+    "horses;correct!" * 3,
+    "0123456789abcdefghijklmnopqrstuvwxyz",
+    "zyxwvutsrqponmlkjihgfedcba9876543210",
+    "better-auth-secret-12345678901234567890",  # Better Auth's own default
+    "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",  # FastAPI's tutorial
+    "a-string-secret-at-least-256-bits-long",  # jwt.io
+    "your-secret-here-your-secret-here-0123",
+    "YOUR_BETTER_AUTH_SECRET_AT_LEAST_32_CHARS",
+    "change_me_to_something_that_is_long_enough",
+    "Change.Me! Change.Me! Change.Me! Change.Me!",
+    "changeit-0b9f7a1c6d2e4f3a8b5c1d2e3f4a5b6c",
+    "REPLACE_ME_WITH_A_LONG_RANDOM_STRING!!",
+    "my-super-secret-key-for-better-auth-2026",
+    "thisisasecretkeyforbetterauth1234567890",
+    "dev-secret-do-not-use-in-production-1234",
+    "secretsecretsecretsecretsecretsecret",
+]
+# How people make secrets; digits alone are no good way, and yet good enough.
+STRONG: dict[str, Callable[[], str]] = {
+    "openssl rand -base64 32": lambda: b64encode(token_bytes(32)).decode(),
+    "openssl rand -hex 16": lambda: token_hex(16),
+    "openssl rand -hex 32": lambda: token_hex(32),
+    "token_urlsafe": lambda: token_urlsafe(32),
+    "pwgen": lambda: "".join(choice(printable[:94]) for _ in range(32)),
+    "a sentence": lambda: "Three ochre boats drift past a quiet mill",
+}
+
+
+@pytest.mark.parametrize("secret", WEAK)
 @pytest.mark.parametrize("name", ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRETS"])
-def test_a_weak_secret_is_good_enough_for_the_embedded_database_alone(
-    environ: dict[str, str], name: str, secret: str
+def test_a_weak_secret_serves_this_machine_alone(environ: dict[str, str], name: str, secret: str) -> None:
+    """What can be guessed is good for SQLite on loopback; elsewhere anybody could sign tokens with it."""
+    environ[name] = secret if name == "BETTER_AUTH_SECRET" else f"2:{SECRET},1: {secret}"
+    for host in ("127.0.0.1", "127.8.0.1", "::1", "localhost", "LOCALHOST"):
+        environ["HOST"] = host
+        assert secret.strip() in Settings().secrets
+    for change in ({"DATABASE_URL": POSTGRES}, {"HOST": "0.0.0.0"}, {"HOST": "::"}, {"HOST": "10.0.0.1"}):
+        before = dict(environ)
+        environ |= change
+        with pytest.raises(ValidationError, match=f"{name} ") as refused:
+            Settings()
+        assert secret not in str(refused.value) or len(secret) == 1
+        environ |= before
+
+
+def test_whoever_serves_it_a_weak_secret_is_refused(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A placeholder or a short secret serves on SQLite; on PostgreSQL it would let anybody sign tokens."""
-    environ[name] = secret if name == "BETTER_AUTH_SECRET" else f"1:{secret}"
-    assert secret in Settings().secrets
-    environ["DATABASE_URL"] = POSTGRES
-    with pytest.raises(ValidationError, match="BETTER_AUTH_SECRET"):
-        Settings()
+    """Under uvicorn's own command HOST decides nothing: what it would excuse is refused there."""
+    environ["BETTER_AUTH_SECRET"] = PLACEHOLDER
+    assert load_settings().secrets == [PLACEHOLDER]
+    with pytest.raises(SystemExit) as ended:
+        create_app()
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("configuration error: BETTER_AUTH_SECRET is a placeholder")
 
 
-def test_the_secrets_length_is_counted_in_bytes(environ: dict[str, str]) -> None:
-    """32 bytes are enough on PostgreSQL, however many characters they are; 31 are not."""
-    environ |= {"DATABASE_URL": POSTGRES, "BETTER_AUTH_SECRET": "é" * 16}
-    assert Settings().secrets == ["é" * 16]
-    environ["BETTER_AUTH_SECRET"] = "é" * 15 + "x"
-    with pytest.raises(ValidationError):
-        Settings()
+@pytest.mark.parametrize("kind", STRONG)
+def test_a_random_secret_is_taken(kind: str) -> None:
+    """No good secret is refused for its looks, in 2,000 of each kind."""
+    for _ in range(2000):
+        secret = STRONG[kind]()
+        assert weakness(secret) is None, secret
+
+
+def test_the_secrets_length_is_counted_in_bytes() -> None:
+    """32 bytes are enough, however many characters they are; 31 are not."""
+    text = "äöüßéèàçñåøœhjklqwxzv"  # the first twelve are two bytes each
+    assert weakness(text[1:]) == "is shorter than 32 bytes"
+    assert (len(text.encode()), weakness(text)) == (33, None)
 
 
 def test_published_keys_need_no_secret(environ: dict[str, str]) -> None:

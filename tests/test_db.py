@@ -29,7 +29,7 @@ from backend.errors import (
     Unavailable,
 )
 from backend.migrate import prepare
-from tests.conftest import Sent, settings_for
+from tests.conftest import SECRET, Sent, settings_for
 from tests.postgres import free_port
 from tests.server import TIMEOUT, environment
 
@@ -468,7 +468,7 @@ async def test_many_processes_start_at_once(empty_database: str) -> None:
     """Four processes on one empty database, let go at the same moment: PostgreSQL, then a SQLite file."""
     urls = (empty_database, FILE)
     command = (sys.executable, "-c", STARTER, *urls)
-    env = environment(better_auth_secret="x" * 32)
+    env = environment(better_auth_secret=SECRET)
     processes = [
         await asyncio.create_subprocess_exec(*command, env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE)
         for _ in range(4)
