@@ -3,18 +3,23 @@
 from fastapi import Request
 
 from backend.auth import sessions
+from backend.auth.cookies import session_cookies
 from backend.auth.tokens import CurrentUser, TokenVerifier, bearer_token, is_jwt, session_token
 from backend.config import Settings
-from backend.errors import ForeignOrigin, InvalidToken
+from backend.errors import AmbiguousSession, ForeignOrigin, InvalidToken
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+COOKIES_MAX = 32  # session cookies of one request whose signatures are checked; browsers send one
+SESSIONS_MAX = 4  # of those, rightly signed ones of one name that are looked up
+
+_NO_SESSION = "its session has ended, or there is none such"
 
 
 async def authenticate(request: Request) -> CurrentUser:
     """Return the user that a request's header, or else its session cookie, stands for.
 
     Raises:
-        Unauthorized: nobody, for one of its reasons.
+        Unauthorized: nobody, or not clear who, for one of its reasons.
         ForeignOrigin: a cookie came with a change from another site.
         KeysUnavailable: the key of a token is not known, and the issuer cannot be asked.
     """
@@ -22,10 +27,9 @@ async def authenticate(request: Request) -> CurrentUser:
     verifier: TokenVerifier = request.app.state.verifier
     authorization = request.headers.get("authorization")
     if settings.auth_accept_sessions and not authorization:
-        prefix = settings.auth_cookie_prefix
-        for name in (f"__Secure-{prefix}.session_token", f"{prefix}.session_token"):
-            if cookie := request.cookies.get(name):
-                return await _user_of_cookie(request, cookie)
+        found = session_cookies(request.headers.getlist("cookie"), settings.auth_cookie_prefix)
+        if any(found):
+            return await _user_of_cookies(request, found)
     token = bearer_token(authorization)
     if user := verifier.known(token):  # nothing is awaited for a token seen before
         return user
@@ -36,22 +40,52 @@ async def authenticate(request: Request) -> CurrentUser:
     return await verifier.verify(token)
 
 
-async def _user_of_cookie(request: Request, cookie: str) -> CurrentUser:
-    """The user of a session cookie. Browsers send it with any site's requests, but they name the site."""
+async def _user_of_cookies(request: Request, found: list[list[str]]) -> CurrentUser:
+    """The user of the session cookies that came, by how well their names are protected.
+
+    Browsers send them with any site's requests, but they name the site. A neighbour on the same parent domain
+    can add cookies of the same name, of its own session or of none: of each name all are looked at, and two
+    users under one name are none. See docs/decisions/session-cookies.md.
+    """
+    state = request.app.state
     if request.method not in SAFE_METHODS:
         origin = request.headers.get("origin", "").lower()
-        if origin not in request.app.state.settings.cors_origins:
+        if origin not in state.settings.cors_origins:
             raise ForeignOrigin
-    return await _user_of_session(request, session_token(cookie, request.app.state.settings.secrets))
+    if sum(map(len, found)) > COOKIES_MAX:
+        raise InvalidToken(reason=f"more than {COOKIES_MAX} session cookies")
+    refused = "no session cookie is signed with BETTER_AUTH_SECRET"
+    for values in found:
+        signed = dict.fromkeys(token for value in values if (token := _signed(value, state.settings.secrets)))
+        if len(signed) > SESSIONS_MAX:
+            raise AmbiguousSession(reason=f"more than {SESSIONS_MAX} sessions under one cookie name")
+        users = {user for token in signed if (user := await _user_id(request, token)) is not None}
+        if len(users) > 1:
+            raise AmbiguousSession(reason="sessions of several users under one cookie name")
+        if users:
+            return CurrentUser(users.pop())
+        if signed:
+            refused = _NO_SESSION
+    raise InvalidToken(reason=refused)
+
+
+def _signed(value: str, secrets: list[str]) -> str | None:
+    """The session token of a cookie's value, if it can be one of Better Auth's."""
+    token = session_token(value, secrets)
+    return token if token is not None and token.isalnum() and token.isascii() else None
 
 
 async def _user_of_session(request: Request, token: str | None) -> CurrentUser:
-    """The user of a session that Better Auth has. Asked each time, so that a sign-out works at once."""
-    state = request.app.state
+    """The user of a session that Better Auth has."""
     if token is None or not token.isalnum() or not token.isascii():
-        raise InvalidToken
-    statements, table = state.database.statements, state.settings.auth_session_table
-    user_id = await sessions.get_user_id(statements, table, token)
+        raise InvalidToken(reason="neither a JWT nor a session token with the right signature")
+    user_id = await _user_id(request, token)
     if user_id is None:
-        raise InvalidToken
+        raise InvalidToken(reason=_NO_SESSION)
     return CurrentUser(user_id)
+
+
+async def _user_id(request: Request, token: str) -> str | None:
+    """Whose session it is. Asked each time, so that a sign-out works at once."""
+    state = request.app.state
+    return await sessions.get_user_id(state.database.statements, state.settings.auth_session_table, token)

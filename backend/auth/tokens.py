@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import math
+import re
 import time
 from base64 import b64encode
 from collections.abc import Callable
@@ -35,8 +36,11 @@ CLOCK_LEEWAY = 60  # seconds that an issuer's clock may be ahead of ours
 USER_ID_MAX = 255
 KID_MAX = 255
 INTEGER_MAX = 2**31 - 1
+COOKIE_VALUE_MAX = 1024  # characters; Better Auth's are 77 to 90
 CACHE_MAX = 4096  # tokens; at Better Auth's length about 5 MB
 
+# What a log may repeat of a claim that was signed: an origin, which is nobody's secret.
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]{1,80}/?")
 # Others have another purpose: Better Auth's session cookie signed with a published key, OAuth access tokens.
 _TOKEN_TYPES = ("jwt", "application/jwt")
 # Headers that change what the other parts of the token mean.
@@ -107,9 +111,9 @@ class TokenVerifier:
         if entry is None:
             return None
         user, expires, key = entry
-        if self._clock() >= expires:
+        if (now := self._clock()) >= expires:
             del self._verified[token]
-            raise ExpiredToken
+            raise ExpiredToken(reason=f"its exp is {now - expires:.0f} s ago")
         if key is not None and self._jwks and self._jwks.find(key.kid, key.algorithm) is not key:
             del self._verified[token]
             return None
@@ -128,14 +132,20 @@ class TokenVerifier:
         header, claims = _read(token)
         algorithm, key = header.get("alg"), None
         if algorithm == "HS256":
+            if not self._secrets:
+                raise InvalidToken(reason="signed with HS256, but BETTER_AUTH_SECRET is not set")
             if not any(self._signed(token, secret, "HS256") for secret in self._secrets):
-                raise InvalidToken
+                raise InvalidToken(reason="not signed with BETTER_AUTH_SECRET or one of BETTER_AUTH_SECRETS")
             user, expires = self._user_of_secret(claims)
         elif isinstance(algorithm, str) and algorithm in ALGORITHMS and self._jwks is not None:
             key = await self._signing_key(token, algorithm, header.get("kid"), self._jwks)
             user, expires = self._user_of_issuer(claims)
+        elif isinstance(algorithm, str) and algorithm in ALGORITHMS:
+            raise InvalidToken(
+                reason=f"signed with {algorithm}, but neither BETTER_AUTH_URL nor AUTH_JWKS_URL is set"
+            )
         else:
-            raise InvalidToken
+            raise InvalidToken(reason="its algorithm is none that is accepted")
         if len(self._verified) >= CACHE_MAX:
             del self._verified[next(iter(self._verified))]
         self._verified[token] = _Verified(user, expires, key)
@@ -144,14 +154,16 @@ class TokenVerifier:
     async def _signing_key(self, token: str, algorithm: str, kid: object, jwks: "Jwks") -> BoundKey:
         """Return the published key that the token is signed with."""
         if not isinstance(kid, str) or not 0 < len(kid) <= KID_MAX:
-            raise InvalidToken
+            raise InvalidToken(reason="its header has no usable kid")
         key = await jwks.get(kid, algorithm)
+        if key is None:
+            raise InvalidToken(reason=f"the issuer publishes no {algorithm} key of its kid")
+        if self._signed_with(token, key):
+            return key
+        key = await jwks.replacement(key)
         if key and self._signed_with(token, key):
             return key
-        key = await jwks.replacement(key) if key else None
-        if key and self._signed_with(token, key):
-            return key
-        raise InvalidToken
+        raise InvalidToken(reason="not signed with the published key that it names")
 
     def _signed_with(self, token: str, key: BoundKey) -> bool:
         # While the key was waited for, another request may have brought the same token.
@@ -178,7 +190,7 @@ class TokenVerifier:
             user, expires = self._user(claims, session.get("userId"), None, None)
             ends = _session_end(session)
             if self._clock() >= ends:
-                raise ExpiredToken
+                raise ExpiredToken(reason="its session has expired")
             return user, min(expires, ends)
         return self._user(claims, claims.get("sub"), self._settings.auth_issuer, self._settings.auth_audience)
 
@@ -191,18 +203,18 @@ class TokenVerifier:
     ) -> tuple[CurrentUser, float]:
         now = self._clock()
         if issuer is not None and claims.get("iss") != issuer:
-            raise InvalidToken
+            raise InvalidToken(reason=_differs("iss", [claims.get("iss")], issuer))
         audiences = claims["aud"] if isinstance(claims.get("aud"), list) else [claims.get("aud")]
         if audience is not None and audience not in audiences:
-            raise InvalidToken
+            raise InvalidToken(reason=_differs("aud", audiences, audience))
         for name in ("iat", "nbf"):
-            if name in claims and _seconds(claims[name]) > now + CLOCK_LEEWAY:
-                raise InvalidToken
-        expires = _seconds(claims.get("exp"))
+            if name in claims and _seconds(name, claims[name]) > now + CLOCK_LEEWAY:
+                raise InvalidToken(reason=f"its {name} is more than {CLOCK_LEEWAY} s ahead of this clock")
+        expires = _seconds("exp", claims.get("exp"))
         if now >= expires:
-            raise ExpiredToken
+            raise ExpiredToken(reason=f"its exp is {min(now - expires, 1e9):.0f} s ago")
         if subject is None:
-            raise MissingSubject
+            raise MissingSubject(reason="it names no user: no sub claim")
         return CurrentUser(user_id(subject, self._settings.auth_user_id_type)), expires
 
 
@@ -214,17 +226,17 @@ def user_id(value: object, kind: UserIdType) -> str:
     """
     # isprintable() is False for control characters and halves of surrogate pairs; no database takes them.
     if not isinstance(value, str) or not 0 < len(value) <= USER_ID_MAX or not value.isprintable():
-        raise InvalidToken
+        raise InvalidToken(reason=f"its user id is no printable text of 1 to {USER_ID_MAX} characters")
     if kind == "text":
         return value
     try:
         number = int(value) if kind == "integer" else 0
         canonical = str(number) if kind == "integer" else str(UUID(value))
     except ValueError:
-        raise InvalidToken from None
+        canonical, number = "", 0
     # int() and UUID() read more than one spelling: signs, blanks, underscores, other scripts' digits.
     if canonical != value.lower() or not 0 <= number <= INTEGER_MAX:
-        raise InvalidToken
+        raise InvalidToken(reason=f"its user id is none of AUTH_USER_ID_TYPE={kind}")
     return canonical
 
 
@@ -233,6 +245,8 @@ def session_token(value: str, secrets: list[str]) -> str | None:
 
     Better Auth signs with HMAC-SHA256 under its secret, writes that in Base64, and percent-encodes the whole.
     """
+    if len(value) > COOKIE_VALUE_MAX:
+        return None
     token, _, signature = unquote(value).rpartition(".")
     for secret in secrets:
         expected = b64encode(hmac.digest(secret.encode(), token.encode(), hashlib.sha256))
@@ -241,10 +255,20 @@ def session_token(value: str, secrets: list[str]) -> str | None:
     return None
 
 
-def _seconds(value: Any) -> float:
+def _differs(claim: str, found: list[Any], expected: str) -> str:
+    """Why a claim is not the expected one, repeating of it no more than an origin."""
+    setting = {"iss": "AUTH_ISSUER", "aud": "AUTH_AUDIENCE"}[claim]
+    told = next((text for text in found if isinstance(text, str) and _ORIGIN.fullmatch(text)), None)
+    if told is None:
+        return f"its {claim} is missing or another than {expected} (see {setting})"
+    hint = "; they differ by a slash at the end" if told.rstrip("/") == expected.rstrip("/") else ""
+    return f"its {claim} is {told}, expected is {expected} (see {setting}){hint}"
+
+
+def _seconds(name: str, value: Any) -> float:
     """A NumericDate of RFC 7519 §2: a finite number, and nothing that merely looks like one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
-        raise InvalidToken
+        raise InvalidToken(reason=f"its {name} is missing or no time")
     return value
 
 
@@ -255,7 +279,7 @@ def _session_end(session: dict[str, Any]) -> float:
     try:
         return datetime.fromisoformat(session["expiresAt"]).timestamp()
     except (TypeError, ValueError, OverflowError):
-        raise InvalidToken from None
+        raise InvalidToken(reason="its session's expiresAt is no time") from None
 
 
 def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -265,15 +289,17 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         InvalidToken: it is not one that Better Auth could have made.
     """
     if len(token) > TOKEN_MAX:
-        raise InvalidToken
+        raise InvalidToken(reason=f"longer than {TOKEN_MAX} characters")
     try:
         encoded_header, encoded_claims, signature = token.split(".")
         header, claims = _json_object(encoded_header), _json_object(encoded_claims)
         base64url.decode(signature)
     except (ValueError, RecursionError):
-        raise InvalidToken from None
-    if header.keys() & _UNSUPPORTED or str(header.get("typ", "JWT")).lower() not in _TOKEN_TYPES:
-        raise InvalidToken
+        raise InvalidToken(reason="not a JWT: three parts of base64url, the first two JSON objects") from None
+    if unsupported := header.keys() & _UNSUPPORTED:
+        raise InvalidToken(reason=f"its header has {min(unsupported)}, which is not supported")
+    if str(header.get("typ", "JWT")).lower() not in _TOKEN_TYPES:
+        raise InvalidToken(reason="its typ is not JWT: it is for another purpose")
     return header, claims
 
 

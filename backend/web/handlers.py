@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from backend.errors import ApiError, Problem, UnsupportedMediaType, ValidationProblem
+from backend.errors import ApiError, Problem, Unauthorized, UnsupportedMediaType, ValidationProblem
 from backend.web.logs import request_id
+
+REASON = "task_api.reason"  # in the scope: why a request was refused, for its line in the log
 
 
 def install(app: FastAPI) -> None:
@@ -68,6 +70,8 @@ def _answer(
 def answer_error(request: Request, error: Exception) -> Response:
     """The answer to an error that was raised on purpose: ours, Starlette's or FastAPI's."""
     if isinstance(error, ApiError):
+        if isinstance(error, Unauthorized) or error.reason:
+            request.scope[REASON] = error.reason or error.code
         return problem(error)
     if isinstance(error, HTTPException):
         return _http_error(request, error)

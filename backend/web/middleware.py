@@ -16,7 +16,7 @@ from backend.engine.gate import Gate
 from backend.errors import ApiError, Overloaded, RepeatedHeader
 from backend.web.addresses import settled
 from backend.web.cors import Cors
-from backend.web.handlers import problem
+from backend.web.handlers import REASON, problem
 from backend.web.logs import log_request, request_id
 
 log = logging.getLogger("backend.requests")
@@ -171,6 +171,8 @@ def _log_request(method: str, scope: Scope, status: int, seconds: float) -> None
         "ms": round(seconds * 1000, 1),
         "user": scope.get("user_id", "-"),
     }
+    if REASON in scope:
+        fields["reason"] = scope[REASON]
     log_request(fields)
 
 

@@ -17,10 +17,10 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from backend.auth import jwks as module
-from backend.auth.jwks import KEYS_MAX, REFRESH_AFTER, SIZE_MAX, Jwks
+from backend.auth.jwks import AGE_MAX, GRACE, KEYS_MAX, REFRESH_AFTER, SIZE_MAX, Jwks
 from backend.auth.tokens import TokenVerifier
 from backend.config import Settings
-from backend.errors import KeysUnavailable
+from backend.errors import InvalidToken, KeysUnavailable
 from tests.conftest import Client, MakeClient, settings_for
 from tests.issuer import JWKS_URL, URL, Issuer, KeyPair
 
@@ -224,13 +224,13 @@ async def test_a_withdrawn_key_is_forgotten_with_the_next_fetch(issuer: Issuer, 
 
 
 async def test_the_last_good_set_serves_during_an_outage(issuer: Issuer, make: MakeJwks) -> None:
-    """Known keys go on, however old; unknown ones are a 503; a try a cool-down; then all is well again."""
+    """Known keys go on for an hour; unknown ones are a 503; a try a cool-down; then all is well again."""
     clock = Clock()
     jwks = make(issuer, cooldown=2.0, clock=clock)
     key = await jwks.get("one", "EdDSA")
     issuer.down = True
-    for hour in range(1, 4):
-        clock.now += 3600
+    for part in range(1, 4):
+        clock.now += GRACE / 3
         for _ in range(10):
             assert await jwks.get("one", "EdDSA") is key
         with pytest.raises(KeysUnavailable):
@@ -238,12 +238,72 @@ async def test_the_last_good_set_serves_during_an_outage(issuer: Issuer, make: M
         for _ in range(10):
             assert jwks.find("one", "EdDSA") is key
             await asyncio.sleep(0)
-        assert issuer.fetches == 1 + hour
+        assert issuer.fetches == 1 + part
+    clock.now += 1
+    assert jwks.find("one", "EdDSA") is None
+    with pytest.raises(KeysUnavailable):
+        await jwks.get("one", "EdDSA")
     issuer.down = False
     issuer.keys.append(TWO.jwk())
     clock.now += 2.0
     assert await jwks.get("two", "ES256")
+    assert jwks.find("one", "EdDSA") is key
     assert issuer.fetches == 5
+
+
+async def test_a_key_past_its_age_is_waited_for(issuer: Issuer, make: MakeJwks) -> None:
+    """After any idle time the issuer is asked before anything is verified: once, for all who come."""
+    clock = Clock()
+    jwks = make(issuer, clock=clock)
+    key = await jwks.get("one", "EdDSA")
+    for idle in (AGE_MAX + 0.1, GRACE + 1, 10 * 365 * 86400):
+        clock.now += idle
+        fetches = issuer.fetches
+        assert jwks.find("one", "EdDSA") is None
+        assert await asyncio.gather(*(jwks.get("one", "EdDSA") for _ in range(50))) == [key] * 50
+        assert issuer.fetches == fetches + 1
+    issuer.keys = [TWO.jwk()]
+    clock.now += AGE_MAX + 0.1
+    assert await asyncio.gather(*(jwks.get("one", "EdDSA") for _ in range(50))) == [None] * 50
+    assert issuer.fetches == fetches + 2, "a key that was known and is gone is not asked for twice"
+
+
+async def test_an_outage_before_an_idle_time_says_nothing(issuer: Issuer, make: MakeJwks) -> None:
+    """The grace is for an issuer that does not answer now, not for one that once did not."""
+    clock = Clock()
+    jwks = make(issuer, cooldown=2.0, clock=clock)
+    key = await jwks.get("one", "EdDSA")
+    issuer.down = True
+    clock.now += REFRESH_AFTER + 1
+    assert jwks.find("one", "EdDSA") is key
+    await until(lambda: issuer.in_flight == 0 and issuer.fetches == 2)
+    issuer.down, issuer.keys = False, [TWO.jwk()]
+    clock.now += AGE_MAX
+    assert jwks.find("one", "EdDSA") is None
+    assert await jwks.get("one", "EdDSA") is None
+
+
+async def test_an_outage_is_waited_for_once(issuer: Issuer, make: MakeJwks) -> None:
+    """Who meets a silent issuer first waits for one fetch; after it nobody does, while more are tried."""
+    clock = Clock()
+    jwks = make(issuer, cooldown=2.0, clock=clock)
+    key = await jwks.get("one", "EdDSA")
+    issuer.answers.clear()
+    issuer.down = True
+    clock.now += AGE_MAX + 1
+    waiting = [asyncio.create_task(jwks.get("one", "EdDSA")) for _ in range(50)]
+    await until(lambda: issuer.fetches == 2)
+    assert not any(task.done() for task in waiting)
+    issuer.answers.set()
+    assert await asyncio.gather(*waiting) == [key] * 50
+    issuer.answers.clear()
+    clock.now += 2.0
+    for _ in range(50):
+        assert jwks.find("one", "EdDSA") is key
+    await until(lambda: issuer.fetches == 3)
+    clock.now += 4.0  # while that one is still under way
+    assert jwks.find("one", "EdDSA") is key
+    issuer.answers.set()
 
 
 async def test_an_unknown_key_finds_out_about_the_outage(issuer: Issuer, make: MakeJwks) -> None:
@@ -524,6 +584,55 @@ async def test_a_slow_issuer_is_given_up(server: Server, path: str, monkeypatch:
     assert not await fetched(f"{server.url}{path}")
     assert 0.15 < time.monotonic() - started < 2
     assert server.asked == [path]
+
+
+async def test_a_revoked_key_is_never_accepted_after_an_idle_time(server: Server) -> None:
+    """Over HTTP: a token that was good, its key withdrawn while nobody asked, is refused the first time."""
+    clock = Clock()
+    jwks = Jwks(f"{server.url}/good", clock=clock)
+    settings = settings_for(
+        "sqlite://", auth_jwks_url=f"{server.url}/good", auth_issuer=URL, auth_audience=URL
+    )
+    verifier = TokenVerifier(settings, jwks)
+    bearer = token(ONE)
+    assert (await verifier.verify(bearer)).id == "alice"
+    server.answer("/good", json.dumps({"keys": [TWO.jwk()]}).encode())
+    clock.now += AGE_MAX + 1
+    assert verifier.known(bearer) is None
+    with pytest.raises(InvalidToken):
+        await verifier.verify(bearer)
+    assert server.asked == ["/good", "/good"]
+
+
+PROXIED = "http://alice:hunter2@127.0.0.1:{port}"
+
+
+async def test_this_machine_is_asked_without_a_proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY and its like are for addresses elsewhere: no proxy knows what localhost is here."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert await fetched(f"{server.url}/good")
+    assert await fetched(f"{server.url}/good".replace("127.0.0.1", "localhost"))
+
+
+async def test_a_proxy_is_named_in_the_log(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Elsewhere the environment's proxy is asked; where that fails the log names it, without a password."""
+    port = httpx.URL(server.url).port
+    monkeypatch.setenv("HTTPS_PROXY", PROXIED.format(port=port))
+    server.answers["auth.example.com:443"] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    assert not await fetched(JWKS_URL)
+    assert server.asked == ["auth.example.com:443"]
+    [record] = caplog.records
+    fields = vars(record)["fields"]
+    assert (fields["url"], fields["proxy"]) == (JWKS_URL, server.url)
+    assert "hunter2" not in str(fields)
+    monkeypatch.setenv("NO_PROXY", ".example.com")
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
+    server.asked.clear()
+    assert not await fetched("https://127.0.0.2.example.com:9/jwks")
+    assert server.asked == []
 
 
 @pytest.mark.parametrize(

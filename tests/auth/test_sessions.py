@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -245,6 +246,80 @@ async def test_every_secret_of_a_rotation_signs(api: Client) -> None:
     old = signed(secret=OLD_SECRET)
     for headers in (cookie(old), bearer(old), cookie(signed()), bearer(signed())):
         assert (await api.get("/api/tasks", headers=headers)).status_code == 200
+
+
+SECURE, HOST = f"__Secure-{COOKIE}", f"__Host-{COOKIE}"
+FORGED = signed(secret="another-secret-of-just-as-many-bytes-as-that")
+
+
+@pytest.fixture
+async def neighbours(app: FastAPI, api: Client) -> Client:
+    """Beside alice bob is signed in, and each of them has another session that has ended."""
+    await add_user(app, "bob")
+    await open_session(app, "bobs1", "bob", session_id="s2")
+    await open_session(app, "ended1", lasts=timedelta(days=-1), session_id="s3")
+    await open_session(app, "ended2", "bob", lasts=timedelta(days=-1), session_id="s4")
+    await open_session(app, "again1", session_id="s5")
+    return api
+
+
+ALICE, AGAIN, BOB, ENDED, BOBS_ENDED = map(signed, (TOKEN, "again1", "bobs1", "ended1", "ended2"))
+# The cookies of a request, and whose it is; an error's code where it is nobody's.
+NEIGHBOURS: list[tuple[list[tuple[str, str]], str]] = [
+    ([(COOKIE, ALICE), (COOKIE, FORGED)], "alice"),
+    ([(COOKIE, FORGED), (COOKIE, ALICE)], "alice"),
+    ([(COOKIE, ALICE), (COOKIE, BOBS_ENDED)], "alice"),
+    ([(COOKIE, BOBS_ENDED), (COOKIE, ALICE)], "alice"),
+    ([(COOKIE, ""), (COOKIE, ALICE), (COOKIE, "")], "alice"),
+    ([(COOKIE, ALICE), (COOKIE, ALICE), (COOKIE, quote(ALICE, safe=""))], "alice"),
+    ([(COOKIE, ALICE), (COOKIE, AGAIN)], "alice"),
+    ([(COOKIE, ALICE), (COOKIE, BOB)], "ambiguous_session"),
+    ([(COOKIE, BOB), (COOKIE, ALICE)], "ambiguous_session"),
+    ([(SECURE, ALICE), (SECURE, BOB), (COOKIE, ALICE)], "ambiguous_session"),
+    ([(SECURE, ALICE), (COOKIE, BOB)], "alice"),
+    ([(COOKIE, BOB), (SECURE, ALICE)], "alice"),
+    ([(SECURE, BOB), (HOST, ALICE), (COOKIE, BOB)], "alice"),
+    ([(HOST, ALICE), (SECURE, BOB), (SECURE, AGAIN)], "alice"),
+    ([(HOST, FORGED), (SECURE, BOBS_ENDED), (COOKIE, ALICE)], "alice"),
+    ([(COOKIE, FORGED), (SECURE, ENDED), (HOST, "x")], "invalid_token"),
+    ([(COOKIE, f'"{ALICE}"'), (COOKIE, '"')], "alice"),
+    ([("a", f'"; {COOKIE}={BOB}'), (SECURE, ALICE), ("b", '"')], "alice"),
+    ([("x" + COOKIE, BOB), (COOKIE + "x", BOB), (f"{COOKIE}.0", BOB), (COOKIE, ALICE)], "alice"),
+    ([(COOKIE, FORGED)] * 31 + [(COOKIE, ALICE)], "alice"),
+    ([(COOKIE, FORGED)] * 32 + [(COOKIE, ALICE)], "invalid_token"),
+    ([(COOKIE, signed(f"made{number}")) for number in range(5)], "ambiguous_session"),
+]
+
+
+@on_sqlite
+async def test_a_neighbours_cookies_sign_nobody_in(neighbours: Client) -> None:
+    """Of many session cookies the bad do not count, the better protected do, and two users are none."""
+    for cookies, expected in NEIGHBOURS:
+        header = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies), "Origin": ORIGIN}
+        answer = (await neighbours.post("/api/tasks", json={"title": "a"}, headers=header)).json()
+        assert answer.get("user_id", answer.get("code")) == expected, cookies
+    apart = [("Cookie", f"{COOKIE}={FORGED}"), ("Cookie", f"{COOKIE}={ALICE}"), ("Cookie", "a=b")]
+    assert (await neighbours.get("/api/tasks", headers=apart)).status_code == 200
+
+
+@on_sqlite
+async def test_many_cookies_cost_little(neighbours: Client, statements: Sent) -> None:
+    """A header of 64 KiB of session cookies is one 401: no statement, and no CPU worth the name."""
+    for cookie_of in (
+        (f"{COOKIE}={FORGED}; "),
+        f"{COOKIE}=; ",
+        f"{COOKIE}={'%41' * 300}; ",
+        ";",
+        "; \t",
+        "=;",
+    ):
+        header = {"Cookie": cookie_of * (65536 // len(cookie_of))}
+        statements.clear()
+        began = time.process_time()
+        answer = await neighbours.get("/api/tasks", headers=header)
+        assert time.process_time() - began < 0.1
+        assert answer.status_code == 401
+        assert statements == []
 
 
 @on_sqlite

@@ -33,11 +33,13 @@ from tests.tokens import (
     ED,
     GOOD,
     HOSTILE,
+    IMPOSTORS,
     LINK,
     NOW,
     OLD_SECRETS,
     OWN,
     PAIRS,
+    STRANGER,
     own,
     published,
     session,
@@ -62,10 +64,10 @@ def never_started() -> FastAPI:
     return create_app(settings_with())
 
 
-def serve_keys(app: FastAPI, issuer: Issuer) -> None:
+def serve_keys(app: FastAPI, issuer: Issuer, settings: Settings | None = None) -> None:
     """Let the app's issuer be this one, and its clock stand."""
     app.state.jwks = Jwks(JWKS_URL, transport=issuer.transport)
-    app.state.verifier = TokenVerifier(app.state.settings, app.state.jwks, lambda: NOW)
+    app.state.verifier = TokenVerifier(settings or app.state.settings, app.state.jwks, lambda: NOW)
 
 
 async def get(app: FastAPI, token: str) -> httpx.Response:
@@ -80,7 +82,7 @@ async def test_hostile_tokens_are_nobody(
 ) -> None:
     """Each is a 401 in the shape of every error; nothing is asked of anybody else, and no log quotes it."""
     caplog.set_level(logging.DEBUG)
-    accepted, asked, quoted = [], [], []
+    accepted, asked, quoted, unexplained = [], [], [], []
     for name, token in HOSTILE[kind].items():
         issuer = published()
         serve_keys(never_started, issuer)
@@ -93,11 +95,108 @@ async def test_hostile_tokens_are_nobody(
         assert response.json().keys() == {"detail", "code", "request_id"}
         if not issuer.urls <= {JWKS_URL} or issuer.fetches > 1:
             asked.append(f"{name}: {issuer.urls} {issuer.fetches}")
+        [reason] = [said["reason"] for said in request_lines(caplog)]
+        if not 10 < len(reason) <= 200:
+            unexplained.append(f"{name}: {reason}")
         if token in caplog.text or "forged" in caplog.text:
             quoted.append(f"{name}: {caplog.text}")
     assert not accepted, "\n".join(accepted)
     assert not asked, "\n".join(asked)
     assert not quoted, "\n".join(quoted)
+    assert not unexplained, "\n".join(unexplained)
+
+
+def request_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """The fields of each request's line in the log."""
+    return [vars(record)["fields"] for record in caplog.records if record.name == "backend.requests"]
+
+
+# A token, settings, and what the log says of it.
+REFUSALS: list[tuple[str, dict[str, Any], str]] = [
+    (
+        ED.token(CLAIMS),
+        {"auth_issuer": f"{URL}/"},
+        f"its iss is {URL}, expected is {URL}/ (see AUTH_ISSUER); they differ by a slash at the end",
+    ),
+    (
+        ED.token(CLAIMS | {"iss": f"{URL}/"}),
+        {},
+        f"its iss is {URL}/, expected is {URL} (see AUTH_ISSUER); they differ by a slash at the end",
+    ),
+    (
+        ED.token(CLAIMS | {"iss": "https://other.example.com"}),
+        {},
+        f"its iss is https://other.example.com, expected is {URL} (see AUTH_ISSUER)",
+    ),
+    (
+        ED.token(CLAIMS | {"iss": "alice's own words"}),
+        {},
+        f"its iss is missing or another than {URL} (see AUTH_ISSUER)",
+    ),
+    (
+        ED.token(CLAIMS | {"aud": ["a", f"{URL}/"]}),
+        {},
+        f"its aud is {URL}/, expected is {URL} (see AUTH_AUDIENCE); they differ by a slash at the end",
+    ),
+    (own(OWN | {"exp": NOW - 90}), {}, "its exp is 90 s ago"),
+    (own(OWN | {"nbf": NOW + 90}), {}, "its nbf is more than 60 s ahead of this clock"),
+    (own(without(OWN, "exp")), {}, "its exp is missing or no time"),
+    (own(without(OWN, "sub")), {}, "it names no user: no sub claim"),
+    (
+        own(OWN | {"sub": "alice"}),
+        {"auth_user_id_type": "uuid"},
+        "its user id is none of AUTH_USER_ID_TYPE=uuid",
+    ),
+    (own(sign=hs256("x")), {}, "not signed with BETTER_AUTH_SECRET or one of BETTER_AUTH_SECRETS"),
+    (STRANGER.token(CLAIMS), {}, "the issuer publishes no EdDSA key of its kid"),
+    (IMPOSTORS[0].token(CLAIMS), {}, "not signed with the published key that it names"),
+    (ED.token(CLAIMS, kid=None), {}, "its header has no usable kid"),
+    (ED.token(CLAIMS, alg="ES384"), {}, "its algorithm is none that is accepted"),
+    (ED.token(CLAIMS, crit=["exp"]), {}, "its header has crit, which is not supported"),
+    (ED.token(CLAIMS, typ="at+jwt"), {}, "its typ is not JWT: it is for another purpose"),
+    ("a" * 9000, {}, "longer than 8192 characters"),
+    ("undefined", {}, "not a JWT: three parts of base64url, the first two JSON objects"),
+]
+
+
+@pytest.mark.parametrize(("token", "options", "reason"), REFUSALS)
+async def test_the_log_says_why_a_token_was_refused(
+    never_started: FastAPI,
+    token: str,
+    options: dict[str, Any],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The request's own line has it, so that refusals add no lines; the client reads no more than before."""
+    caplog.set_level(logging.INFO)
+    serve_keys(never_started, published(), settings_with(**options))
+    response = await get(never_started, token)
+    assert response.status_code == 401
+    assert reason not in response.text
+    [line] = request_lines(caplog)
+    assert line["reason"] == reason
+    assert [record.name for record in caplog.records] == ["backend.requests"]
+
+
+async def test_the_log_says_which_setting_a_token_lacks(
+    never_started: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token of a kind for which nothing is set up names what would be: the usual mistake at first."""
+    caplog.set_level(logging.INFO)
+    keys_alone = Settings(_env_file=None, database_url="sqlite://", better_auth_url=URL)
+    never_started.state.verifier = TokenVerifier(settings_for("sqlite://"))
+    await get(never_started, ED.token(CLAIMS))
+    serve_keys(never_started, published(), keys_alone)
+    await get(never_started, own())
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(never_started), base_url="http://test"
+    ) as client:
+        await client.get("/api/tasks")
+    assert [line["reason"] for line in request_lines(caplog)] == [
+        "signed with EdDSA, but neither BETTER_AUTH_URL nor AUTH_JWKS_URL is set",
+        "signed with HS256, but BETTER_AUTH_SECRET is not set",
+        "missing_token",
+    ]
 
 
 async def test_no_depth_breaks_the_verifier() -> None:
