@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ from backend.errors import ApiError
 from backend.main import create_app
 from backend.web import logs
 
+log = logging.getLogger(__name__)
+
 STOP_SECONDS = 10  # how long running requests may take to finish once the process was told to stop
 TOKEN_SECONDS = 24 * 60 * 60
 
@@ -33,7 +36,12 @@ class _Server(uvicorn.Server):
         self.settings = settings
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            if not self.lifespan.should_exit:  # the address is taken, or none of this machine's
+                log.error("choose another address with HOST= or PORT=, as in: make run PORT=9000")
+            raise
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             host = f"[{host}]" if ":" in host else host

@@ -142,6 +142,7 @@ async def test_what_keeps_the_service_from_starting_is_said(taken_port: int) -> 
         assert reason in ended.stderr
         assert "Traceback" not in ended.stderr
         assert "hunter2" not in ended.stderr
+        assert ("PORT=" in ended.stderr) == (reason == str(taken_port))
 
 
 async def test_a_token_on_sqlite_works_at_once() -> None:

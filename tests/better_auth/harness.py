@@ -19,9 +19,7 @@ from urllib.parse import urlsplit
 from httpx import AsyncClient, Response
 
 HERE = Path(__file__).parent
-LOCK = HERE / "package-lock.json"
-# npm writes this file last, so its age is the age of a complete installation.
-INSTALLED = HERE / "node_modules" / ".package-lock.json"
+LOCK = "package-lock.json"
 OLDEST_NODE = 20
 TIMEOUT = 30.0
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
@@ -29,32 +27,34 @@ SECRET = "a-secret-of-the-tests-that-is-long-enough"
 Algorithm = Literal["EdDSA", "ES256", "ES512", "RS256", "PS256"]
 
 
-def available() -> str | None:
-    """None where Better Auth can run, otherwise the reason why it cannot, as a sentence."""
+def available(folder: Path = HERE) -> str | None:
+    """None where what a folder's lock file names can run, otherwise why it cannot, as a sentence."""
     node = shutil.which("node")
     if node is None:
         return "Node.js is not on the PATH."
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     if int(version.lstrip("v").partition(".")[0]) < OLDEST_NODE:
         return f"Node.js {version} is too old: Better Auth needs {OLDEST_NODE} or newer."
-    if not _installed() and shutil.which("npm") is None:
+    if not _installed(folder) and shutil.which("npm") is None:
         return "Better Auth is not installed, and npm is not on the PATH."
     return None
 
 
-def _installed() -> bool:
-    return INSTALLED.exists() and INSTALLED.stat().st_mtime >= LOCK.stat().st_mtime
+def _installed(folder: Path) -> bool:
+    # npm writes this file last, so its age is the age of a complete installation.
+    installed = folder / "node_modules" / ".package-lock.json"
+    return installed.exists() and installed.stat().st_mtime >= (folder / LOCK).stat().st_mtime
 
 
-def install() -> None:
-    """Install what the lock file names, unless that was done since the lock file last changed."""
-    with LOCK.open() as lock:
+def install(folder: Path = HERE) -> None:
+    """Install what a folder's lock file names, unless that was done since the lock file last changed."""
+    with (folder / LOCK).open() as lock:
         # Parallel test runs share the folder: the first one installs, the others wait and find it done.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _installed():
+        if _installed(folder):
             return
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        result = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
 
