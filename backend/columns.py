@@ -91,7 +91,7 @@ class TextList(TypeDecorator[list[str]]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return ARRAY(Text()) if dialect.name == "postgresql" else JSON()
+        return ARRAY(Text()) if dialect.name == "postgresql" else JSON(none_as_null=True)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], list[str] | None] | None:
         if dialect.name == "postgresql":

@@ -134,6 +134,11 @@ class Task(Base, table=True):
     next_task_id: int | None = Field(default=None, sa_type=BigInteger)
     import_key: str | None = Field(default=None, sa_type=Text)
     version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    # What words.py makes of title, description and tags; empty where ASCII's lower case says as much.
+    title_folded: str | None = Field(default=None, sa_type=Text)
+    title_key: str | None = Field(default=None, sa_type=Text)
+    description_folded: str | None = Field(default=None, sa_type=Text)
+    tags_folded: list[str] | None = Field(default=None, sa_type=TextList)
 
     user: User = Relationship(back_populates="tasks", sa_relationship_kwargs={"lazy": "raise"})
 

@@ -214,7 +214,7 @@ TEXTS = [
     "control \x01 \x1f \x7f characters\tand\nlines\r",
     "\u2028 separators \u2029, \u00e4\u00f6\u00fc, \u0436\u0443\u043a, \u65e5\u672c, \U0001f600, \u200f",
     "</script> & 'SQL'; -- %s $1 :name ,{}[]",
-    "\ufffe\uffff \U0010ffff",
+    "x\ufffe\uffff \U0010ffff",
 ]
 DUE = [
     None,

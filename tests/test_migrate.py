@@ -261,6 +261,26 @@ async def test_the_first_versions_tasks_come_along(url: str) -> None:
     assert await run(url, "SELECT id FROM tasks WHERE title = 'newer'") == [(5,)]
 
 
+async def test_tasks_of_before_are_found_in_any_case(url: str) -> None:
+    """0004 folds the words of the rows that are there; what is plain takes no room."""
+    await made(url, lambda database, its: upgrade(database, its, "0003"))
+    await run(
+        url,
+        """INSERT INTO "user" (id, name, email, "emailVerified") VALUES ('ann', 'Ann', 'a@b.cd', true)""",
+        "INSERT INTO tasks (user_id, title) VALUES ('ann', 'Plain'), ('ann', 'ÄTNA'), ('ann', 'Plain 2')",
+        "INSERT INTO tasks (user_id, title, description) VALUES ('ann', 'Zoo', 'ÜBER'), ('ann', 'Öl', NULL)",
+    )
+    await made(url, upgrade)
+    columns = "title_folded, title_key, description_folded, tags_folded"
+    assert await run(url, f"SELECT {columns} FROM tasks ORDER BY id") == [
+        (None, None, None, None),
+        ("ätna", "atna\x01ätna", None, None),
+        (None, None, None, None),
+        (None, None, "über", None),
+        ("öl", "ol\x01öl", None, None),
+    ]
+
+
 async def test_what_refers_to_a_task_survives() -> None:
     """Altering the tasks, which SQLite does by way of a copy, takes nothing along that hangs on them."""
     url = FILE

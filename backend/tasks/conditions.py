@@ -11,10 +11,14 @@ from backend.models import tasks
 from backend.tasks.crud import OWNED
 from backend.tasks.fields import parameter
 from backend.tasks.filters import TaskFilter
-from backend.tasks.sql import IdList, among, contains_all, contains_any, local_day
+from backend.tasks.sql import IdList, among, contains_all, contains_any, folded, folded_list, local_day
+from backend.words import fold_tag
 
 IS_OVERDUE = and_(not_(tasks.c.completed), tasks.c.due_at.is_not(None), tasks.c.due_at < utc_now())
-_TAGS = bindparam("tags", type_=TextList())
+TITLE = folded(tasks.c.title_folded, tasks.c.title)
+_DESCRIPTION = folded(tasks.c.description_folded, tasks.c.description)
+_TAGS = folded_list(tasks.c.tags_folded, tasks.c.tags)
+_ASKED_TAGS = bindparam("tags", type_=TextList())
 _OWN_DAY = local_day(tasks.c.due_at, tasks.c.timezone)
 _FARTHEST = timedelta(hours=16)  # from UTC, of any zone at any time
 
@@ -43,8 +47,8 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
     "pending": not_(tasks.c.completed),
     "completed": tasks.c.completed.is_(True),
     "priority": among(tasks.c.priority, bindparam("priority", type_=IdList())),
-    "tags_all": _evenly(contains_all(tasks.c.tags, _TAGS)),
-    "tags_any": _evenly(contains_any(tasks.c.tags, _TAGS)),
+    "tags_all": _evenly(contains_all(_TAGS, _ASKED_TAGS)),
+    "tags_any": _evenly(contains_any(_TAGS, _ASKED_TAGS)),
     "due_before": tasks.c.due_at < _at("due_before"),
     "due_before_day": or_(
         tasks.c.due_day < _day("due_before_day"),
@@ -97,7 +101,7 @@ def conditions(names: tuple[str, ...], words: int) -> ColumnElement[bool]:
     return and_(
         OWNED,
         *(_CONDITIONS[name] if name in _CONDITIONS else _equals(name) for name in names),
-        *(_evenly(or_(has(tasks.c.title, n), has(tasks.c.description, n))) for n in range(words)),
+        *(_evenly(or_(has(TITLE, n), has(_DESCRIPTION, n))) for n in range(words)),
     )
 
 
@@ -118,7 +122,7 @@ def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
         parameters["priority"] = sorted(PRIORITIES.index(name) + 1 for name in known)
     if query.tag:
         names.append(f"tags_{query.tag_match}")
-        parameters["tags"] = list(dict.fromkeys(query.tag))
+        parameters["tags"] = list(dict.fromkeys(map(fold_tag, query.tag)))
     if query.overdue is not None:
         names.append("overdue" if query.overdue else "not_overdue")
     if query.has_due_date is not None:
@@ -161,5 +165,5 @@ def _escape(word: str) -> str:
 
 
 def has(column: ColumnElement[Any], number: int) -> ColumnElement[bool]:
-    """Whether a column has the word of that number, in any case."""
-    return column.ilike(bindparam(f"word_{number}"), escape="\\")
+    """Whether a folded column has the folded word of that number."""
+    return column.like(bindparam(f"word_{number}"), escape="\\")

@@ -34,6 +34,7 @@ from backend.tasks.rules import WILL_RECUR, change, changed_values
 from backend.tasks.schemas import TaskCreate, TaskUpdate
 from backend.tasks.sql import IdList, among
 from backend.tasks.wire import Task, public, read, read_columns
+from backend.words import word_columns
 
 # The versions that an If-Match header allows; None for any.
 Versions = Sequence[int] | None
@@ -90,7 +91,7 @@ def insert_values(user_id: str, task: TaskCreate) -> dict[str, Any]:
     values |= {name: getattr(task, name) for name in _SAID}
     values |= planning.due_columns(task.due_date, task.timezone)
     values |= planning.series_columns(task.recurring_pattern, task.due_date)
-    return values
+    return values | word_columns(values)
 
 
 def write_values(user_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,8 +142,9 @@ async def update_task(
             raise VersionMismatch(public(task))
         return task
     if not named.keys() & PLANNED:
-        values = {f"new_{name}": value for name, value in named.items()}
-        statement = _update_statement(tuple(sorted(named)), versions is not None)
+        columns = named | word_columns(named)
+        values = {f"new_{name}": value for name, value in columns.items()}
+        statement = _update_statement(tuple(sorted(columns)), versions is not None)
         changed = await _write(statements, statement, user_id, task_id, versions, values)
         if changed is not None:
             return changed

@@ -15,6 +15,9 @@ from backend.tasks.schemas import TaskPublic
 KEPT = frozenset({"id", "user_id", "created_at", "import_key"})  # from a task's beginning to its end
 KEEPING = frozenset({"completed_at", "next_task_id", "version", "updated_at"})  # what a change does besides
 
+# What words.py makes of a task's texts: it goes with them, and is no change by itself.
+FOLDED = frozenset({"title_folded", "title_key", "description_folded", "tags_folded"})
+
 # What a task has for itself: its successor in a series gets its own.
 OWN = frozenset({"completed", "due_at", "due_day"})
 

@@ -25,6 +25,7 @@ from backend.tasks.recurrence import parse_pattern, parse_timezone
 from backend.tasks.schemas import TAG_MAX, Tag, TimeZone, folded, in_zone, storable
 from backend.web.addresses import snake_case
 from backend.web.openapi import parameter
+from backend.words import fold
 
 LIST_MAX = 1000
 SEARCH_MAX = 200
@@ -127,8 +128,8 @@ class TaskFilter(BaseModel):
 
     @property
     def words(self) -> list[str]:
-        """The words searched for."""
-        return (self.search or "").split()
+        """The words searched for, folded."""
+        return [word for word in map(fold, (self.search or "").split()) if word]
 
 
 class RecurrenceQuery(BaseModel):

@@ -1,5 +1,6 @@
 """The statements that look through a user's tasks: lists, counts, statistics. One statement each."""
 
+from collections import Counter
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -22,16 +23,22 @@ from sqlalchemy import (
 
 from backend.engine.statements import Statements
 from backend.models import tasks
-from backend.tasks.conditions import IS_OVERDUE, asked, conditions, has
+from backend.tasks.conditions import IS_OVERDUE, TITLE, asked, conditions, has
 from backend.tasks.crud import OWNED
 from backend.tasks.fields import READ, parameter
 from backend.tasks.filters import Order, Sort, TaskFilter, TaskListQuery
 from backend.tasks.schemas import TaskStats
+from backend.tasks.sql import folded
 from backend.tasks.wire import Task, read
 from backend.web.cursor import Position
+from backend.words import fold_tag
 
 # The sorts that are not called like a column.
 _SORTS = {"created": "created_at", "updated": "updated_at", "due_date": "due_at"}
+_WORKED_OUT = ("title", "relevance")  # by no column at all
+
+# The order of titles, for which there is no index: it would cost each toggle an entry (decisions/words.md).
+_TITLE_KEY = folded(tasks.c.title_key, tasks.c.title)
 
 # The limit is a subquery's, of which PostgreSQL expects a tenth of the rows: it reads an index in order until
 # the page is full. With the number before it, it would read and sort all that a user has wherever the average
@@ -77,16 +84,21 @@ async def get_stats(statements: Statements, user_id: str) -> TaskStats:
     """Return how many tasks the user has of each kind."""
     stats = TaskStats(total=0, pending=0, completed=0, overdue=0, by_priority={}, by_tag={})
     stats.by_priority = {"low": 0, "medium": 0, "high": 0}
+    spelt: dict[str, tuple[int, str]] = {}  # of each tag the first task that has it, and how that spells it
+    counts: Counter[str] = Counter()
     rows = await statements.all(_stats_statement(statements.dialect), {"owner": user_id})
-    for completed, overdue, priority, tag, count in rows:
+    for completed, overdue, priority, tag, count, first in rows:
         if tag is not None:
-            stats.by_tag[tag] = count
+            key = fold_tag(tag)
+            spelt[key] = min(spelt.get(key, (first, tag)), (first, tag))
+            counts[key] += count
             continue
         stats.total += count
         stats.completed += count if completed else 0
         stats.overdue += count if overdue else 0
         stats.by_priority[priority] += count
     stats.pending = stats.total - stats.completed
+    stats.by_tag = {spelt[key][1]: count for key, count in counts.items()}
     return stats
 
 
@@ -102,11 +114,15 @@ def _list_statement(
     continued: str | None,
 ) -> Select[Any]:
     """The rows of a page and one more, which says that there is more; each with its place in the order."""
-    column: ColumnElement[Any] = _relevance(words) if sort == "relevance" else _column(sort)
-    nullable = sort != "relevance" and bool(_column(sort).nullable)
+    column: ColumnElement[Any]
+    nullable = False
     statement = select(*READ).where(conditions(names, words)).limit(_ONE_MORE)
-    if sort == "relevance":
+    if sort in _WORKED_OUT:
+        column = _relevance(words) if sort == "relevance" else _TITLE_KEY
         statement = statement.add_columns(column)
+    else:
+        column = _column(sort)
+        nullable = bool(column.nullable)
     descending = order == "desc"
     keys = [column, tasks.c.id]
     ordering: list[ColumnElement[Any]] = [key.desc() if descending else key.asc() for key in keys]
@@ -131,16 +147,16 @@ def _column(sort: Sort) -> Column[Any]:
 
 @cache
 def _sort_index(sort: Sort) -> int:
-    """Where in a row its place in the order stands: every column that is sorted by is read."""
+    """Where in a row its place in the order stands: in a column that is read, or behind them all."""
     names = [column.name for column in READ]
-    return len(names) if sort == "relevance" else names.index(_column(sort).name)
+    return len(names) if sort in _WORKED_OUT else names.index(_column(sort).name)
 
 
 def _relevance(words: int) -> ColumnElement[Any]:
     """How many of the words the title has: the rest is in the description."""
     total: ColumnElement[Any] = literal_column("0")
     for number in range(words):
-        total = total + case((has(tasks.c.title, number), 1), else_=0)
+        total = total + case((has(TITLE, number), 1), else_=0)
     return total
 
 
@@ -151,10 +167,10 @@ def _count_statement(names: tuple[str, ...], words: int) -> Select[Any]:
 
 @lru_cache(maxsize=2)
 def _stats_statement(dialect: str) -> Any:
-    """Rows of two kinds: the sizes of groups of tasks, and of tags."""
+    """Rows of two kinds: the sizes of groups of tasks, and of spellings of tags with their first task."""
     overdue = case((IS_OVERDUE, 1), else_=0)
     groups = (
-        select(tasks.c.completed, overdue, tasks.c.priority, null(), func.count())
+        select(tasks.c.completed, overdue, tasks.c.priority, null(), func.count(), null())
         .where(OWNED)
         .group_by(tasks.c.completed, overdue, tasks.c.priority)
     )
@@ -169,6 +185,7 @@ def _stats_statement(dialect: str) -> Any:
             type_coerce(null(), tasks.c.priority.type),
             each.c.value,
             func.count(),
+            func.min(tasks.c.id),
         )
         .select_from(tasks)
         .join(each, literal_column("true"))

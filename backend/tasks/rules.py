@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, and_, case, literal, null, or_
 from backend.columns import utc_now
 from backend.models import tasks
 from backend.tasks import planning
-from backend.tasks.fields import PLANNED
+from backend.tasks.fields import FOLDED, PLANNED
+from backend.words import word_columns
 
 # Completing such a task makes another one. Only the rule in Python can.
 WILL_RECUR = and_(tasks.c.recurring_pattern.is_not(None), tasks.c.next_task_id.is_(None))
@@ -41,6 +42,7 @@ def change(row: Mapping[str, Any], changes: Mapping[str, Any], now: datetime) ->
         columns["completed"] = not row["completed"]
     if all(row[name] == value for name, value in columns.items()):
         return Change({})
+    columns |= word_columns(columns)
     following = None
     if columns.get("completed", row["completed"]) != row["completed"]:
         columns["completed_at"] = now if columns["completed"] else None
@@ -58,7 +60,9 @@ def _successor(task: Mapping[str, Any]) -> dict[str, Any] | None:
 def changed_values(new: Mapping[str, ColumnElement[Any]]) -> dict[str, ColumnElement[Any]]:
     """Return the `.values()` of an UPDATE that sets columns by the rule. It must pass over WILL_RECUR."""
     values = dict(new)
-    changed = or_(*(tasks.c[name].is_distinct_from(value) for name, value in new.items()))
+    changed = or_(
+        *(tasks.c[name].is_distinct_from(value) for name, value in new.items() if name not in FOLDED)
+    )
     if "completed" in new:
         since = case((tasks.c.completed, tasks.c.completed_at), else_=utc_now())
         values["completed_at"] = case((new["completed"], since), else_=null())

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -20,6 +20,7 @@ from pydantic import (
 
 from backend.models import DESCRIPTION_MAX, ID_MAX, TITLE_MAX
 from backend.tasks.recurrence import parse_pattern, parse_timezone
+from backend.words import VISIBLE, fold_tag, is_visible, trim
 
 TAGS_MAX = 20
 TAG_MAX = 50
@@ -30,6 +31,16 @@ def storable(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain NUL characters")
     return value
+
+
+def _line(value: object) -> object:
+    """Trim a text, and refuse one of which nothing could be seen. In one step: it is taken for each tag."""
+    if not isinstance(value, str):
+        return value
+    value = trim(value)
+    if value and not value.isascii() and not is_visible(value):
+        raise ValueError("must have something to see: all its characters are invisible")
+    return storable(value)
 
 
 def _short(value: object) -> object:
@@ -65,8 +76,11 @@ def _empty_list_if_blank(value: object) -> object:
 
 
 def _distinct(tags: list[str]) -> list[str]:
-    """Keep the first of equal tags."""
-    return list(dict.fromkeys(tags))
+    """Keep the first spelling of each tag."""
+    first: dict[str, str] = {}
+    for tag in tags:
+        first.setdefault(fold_tag(tag), tag)
+    return list(first.values())
 
 
 _DUE_FORMS = (
@@ -108,18 +122,22 @@ def _due(value: object, info: ValidationInfo) -> object:
     return in_zone(moment, str(timezone))
 
 
+_SEEN: Any = Field(json_schema_extra={"pattern": VISIBLE})
 Title = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX),
-    AfterValidator(storable),
-    Field(json_schema_extra={"pattern": r"\S"}),  # what trimming leaves must not be empty
+    StringConstraints(min_length=1, max_length=TITLE_MAX),
+    BeforeValidator(_line),
+    _SEEN,
 ]
 Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_MAX), AfterValidator(storable)]
 TaskId = Annotated[int, BeforeValidator(_short), AfterValidator(_in_range)]
 _Level = Literal["low", "medium", "high"]
 Priority = Annotated[_Level, BeforeValidator(_medium_if_blank, json_schema_input_type=_Level | None)]
 Tag = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_MAX), AfterValidator(storable)
+    str,
+    StringConstraints(min_length=1, max_length=TAG_MAX),
+    BeforeValidator(_line),
+    _SEEN,
 ]
 _FewTags = Annotated[list[Tag], Field(max_length=TAGS_MAX)]
 Tags = Annotated[

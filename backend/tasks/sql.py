@@ -3,11 +3,13 @@
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ARRAY, JSON, BigInteger, Dialect, TypeDecorator
+from sqlalchemy import ARRAY, JSON, BigInteger, Dialect, Text, TypeDecorator
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean, Date, NullType, TypeEngine
+
+from backend.columns import TextList
 
 
 class contains_all(FunctionElement[bool]):  # noqa: N801 - reads as the SQL function it is
@@ -67,6 +69,42 @@ def _local_day_postgresql(element: local_day, compiler: SQLCompiler, **kw: Any) 
 def _local_day_sqlite(element: local_day, compiler: SQLCompiler, **kw: Any) -> str:
     instant, zone = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"local_day({instant}, {zone})"
+
+
+class folded(FunctionElement[Any]):  # noqa: N801 - reads as the SQL function it is
+    """A folded column, or where it is empty the column itself in ASCII's lower case, whatever the locale."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(folded, "postgresql")
+def _folded_postgresql(element: folded, compiler: SQLCompiler, **kw: Any) -> str:
+    made, plain = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"""(coalesce({made}, lower({plain} COLLATE "C")) COLLATE "C")"""
+
+
+@compiles(folded, "sqlite")
+def _folded_sqlite(element: folded, compiler: SQLCompiler, **kw: Any) -> str:
+    made, plain = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"coalesce({made}, lower({plain}))"
+
+
+class folded_list(FunctionElement[Any]):  # noqa: N801 - as above
+    """The same of TextLists."""
+
+    type = TextList()
+    inherit_cache = True
+
+
+@compiles(folded_list, "postgresql")
+def _folded_list_postgresql(element: folded_list, compiler: SQLCompiler, **kw: Any) -> str:
+    made, plain = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"""coalesce({made}, lower({plain}::text COLLATE "C")::text[])"""
+
+
+# As JSON, which writes what is not ASCII in ASCII.
+compiles(folded_list, "sqlite")(_folded_sqlite)
 
 
 class IdList(TypeDecorator[list[int]]):

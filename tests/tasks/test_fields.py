@@ -8,7 +8,7 @@ from pydantic import MISSING
 from backend.models import tasks
 from backend.tasks.batch.schemas import CreateOperation, UpdateOperation
 from backend.tasks.conditions import asked
-from backend.tasks.fields import CHANGING, INHERITED, INSERTED, KEEPING, KEPT, OWN, PLANNED, READ
+from backend.tasks.fields import CHANGING, FOLDED, INHERITED, INSERTED, KEEPING, KEPT, OWN, PLANNED, READ
 from backend.tasks.files.schemas import FIELDS, ImportedTask
 from backend.tasks.filters import TaskFilter
 from backend.tasks.schemas import TaskCreate, TaskPublic, TaskUpdate
@@ -16,14 +16,14 @@ from backend.tasks.schemas import TaskCreate, TaskPublic, TaskUpdate
 COLUMNS = {column.name for column in tasks.c}
 # What clients see of a due date and of a series, and the columns in which it lies.
 LIES_IN = {"due_date": {"due_at", "due_day"}, "recurring": {"recurring_pattern"}}
-INTERNAL = {"series_start", "import_key"}  # no client reads them
+INTERNAL = {"series_start", "import_key"} | FOLDED  # no client reads them
 # What a client can say of a new task beside the columns' own names.
 WRITABLE = COLUMNS - KEPT - KEEPING - INTERNAL - {"due_at", "due_day"}
 
 
 def test_the_lists_name_columns() -> None:
     """What fields.py says, it says of columns that there are, and of each once."""
-    assert KEPT | KEEPING | OWN <= COLUMNS
+    assert KEPT | KEEPING | OWN | FOLDED <= COLUMNS
     assert not KEPT & KEEPING
     assert not OWN & (KEPT | KEEPING)
 

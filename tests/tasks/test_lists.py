@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
+from backend.models import tasks
 from tests.conftest import Client, Sent
 from tests.tasks.test_routes import next_link
+from tests.test_words import IN_ORDER
 
 
 async def titles(client: Client, query: str) -> list[str]:
@@ -115,6 +118,104 @@ async def test_sorts_put_what_has_none_last(planned: Client) -> None:
     await planned.new_task("other", description="the past")
     found = await titles(planned, "sort=relevance&search=the+past")
     assert found == ["about the past", "other"]
+
+
+SPELT = ["Äpfel", "A\u0308PFEL", "STRASSE", "Straße", "ΟΔΟΣ", "οδος", "Привет", "ПРИВЕТ", "İzmir", "izmir"]
+SPELT += ["\uff21\uff22", "ab"]
+
+
+async def test_words_are_found_in_any_case(alice: Client) -> None:
+    """On either database, in title and description, whatever the letters; nothing seen is no search."""
+    for spelling in SPELT:
+        await alice.new_task(f"x{spelling}y")
+        await alice.new_task("described", description=f"100%_\\{spelling}")
+    for spelling in SPELT:
+        for word in (
+            spelling,
+            spelling.upper(),
+            spelling.lower(),
+            f"_\\{spelling}",
+            spelling[:1] + "\u200b" + spelling[1:],
+        ):
+            found = (await alice.get("/api/tasks", params={"search": word})).json()
+            assert len(found) == (2 if word[0] == "_" else 4), word
+        relevant = await alice.get("/api/tasks", params={"search": spelling, "sort": "relevance"})
+        assert [task["title"] == "described" for task in relevant.json()] == [False, False, True, True]
+    assert len((await alice.get("/api/tasks?search=%E2%80%8B")).json()) == 24
+    assert (await alice.get("/api/tasks?search=%E2%80%8B&sort=relevance")).status_code == 422
+
+
+async def test_what_is_found_follows_the_text(alice: Client) -> None:
+    """However a text came to be written, it is found by what it says now, and only by that."""
+    task = await alice.new_task("Öl", description="Über", tags=["Grün"], due_date="2026-11-21")
+    path = f"/api/tasks/{task['id']}"
+
+    async def found(**query: str) -> list[str]:
+        return [task["title"] for task in (await alice.get("/api/tasks", params=query)).json()]
+
+    await alice.patch(path, json={"title": "ÄTNA"})
+    assert await found(search="öl") == []
+    assert await found(search="ätna über", tag="grün") == ["ÄTNA"]
+    await alice.patch(path, json={"title": "Ärger", "recurring_pattern": "daily", "tags": ["BLÄU"]})
+    assert await found(search="ÄRGER") == await found(tag="bläu") == ["Ärger"]
+    operations = [
+        {"op": "update", "id": task["id"], "title": "ÜBUNG", "description": None},
+        {"op": "create", "title": "ÖDE"},
+    ]
+    await alice.post("/api/tasks/batch", json={"operations": operations})
+    assert await found(search="übung") == ["ÜBUNG"]
+    assert await found(search="öde") == ["ÖDE"]
+    assert await found(search="über") == []
+    await alice.patch(f"{path}/complete", json={"completed": True})
+    assert await found(search="übung", tag="Bläu") == ["ÜBUNG"] * 2
+    headers = {"Content-Type": "application/x-ndjson"}
+    await alice.post("/api/tasks/import", content='{"title": "ÉTÉ"}\n'.encode(), headers=headers)
+    assert await found(search="été") == ["ÉTÉ"]
+    plain = (await alice.patch(path, json={"title": "plain", "tags": ["Work"]})).json()
+    assert await found(search="PLAIN", tag="wORK") == ["plain"]
+    again = await alice.patch(path, json={"title": "plain", "tags": ["Work"]})
+    assert again.json()["version"] == plain["version"]
+
+
+async def test_two_spellings_of_a_tag_are_one(alice: Client) -> None:
+    """A task has a tag once, a filter finds all its spellings, the statistics count them under the first."""
+    first = await alice.new_task("1", tags=["Café  Noir", "cafe\u0301 noir", "work", "WORK", "b"])
+    assert first["tags"] == ["Café  Noir", "work", "b"]
+    await alice.new_task("2", tags=["CAFÉ\u00a0NOIR", "Work"])
+    await alice.new_task("3", tags=["cafe", '{"NULL", \\'])
+    for tag in ("café noir", "CAFE\u0301 NOIR"):
+        found = (await alice.get("/api/tasks", params={"tag": [tag, "wORK"], "sort": "title"})).json()
+        assert [task["title"] for task in found] == ["1", "2"]
+    assert len((await alice.get("/api/tasks", params={"tag": '{"null", \\'})).json()) == 1
+    by_tag = (await alice.get("/api/tasks/stats")).json()["by_tag"]
+    assert by_tag == {"Café  Noir": 2, "work": 2, "b": 1, "cafe": 1, '{"NULL", \\': 1}
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_titles_are_sorted_as_people_read(alice: Client, order: str) -> None:
+    """The same on both databases, page by page too, and titles that are alike by their ids."""
+    for title in [*reversed(IN_ORDER), *IN_ORDER]:
+        await alice.new_task(title)
+    expected = [title for title in IN_ORDER for _ in range(2)]
+    whole = (await alice.get(f"/api/tasks?sort=title&order={order}")).json()
+    assert [task["title"] for task in whole] == (expected if order == "asc" else expected[::-1])
+    for limit in (1, 3):
+        pages: list[int] = []
+        url: str | None = f"/api/tasks?sort=title&order={order}&limit={limit}"
+        while url:
+            response = await alice.get(url)
+            pages += [task["id"] for task in response.json()]
+            url = next_link(response)
+        assert pages == [task["id"] for task in whole]
+
+
+async def test_what_others_wrote_is_found_by_ascii(app: FastAPI, alice: Client) -> None:
+    """A row that was written past the service is found in any case of ASCII, and sorted."""
+    async with app.state.database.engine.execution_options(unobserved=True).begin() as connection:
+        await connection.execute(tasks.insert().values(user_id="alice", title="Zoo Äpfel", tags=["Work"]))
+    await alice.new_task("banana")
+    assert await titles(alice, "search=zOO&tag=wORK") == ["Zoo Äpfel"]
+    assert await titles(alice, "sort=title") == ["banana", "Zoo Äpfel"]
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

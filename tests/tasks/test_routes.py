@@ -166,6 +166,8 @@ BAD_BODIES: list[tuple[str, Any]] = [
     ("a null title", {"title": None}),
     ("an empty title", {"title": ""}),
     ("a blank title", {"title": " \t\n "}),
+    ("a title that nobody sees", {"title": "\u200b\u3164"}),
+    ("a tag that nobody sees", {"title": "a", "tags": ["\u2060"]}),
     ("a title too long", {"title": "x" * 201}),
     ("a title that is no text", {"title": 5}),
     ("a NUL in the title", {"title": "a\x00b"}),

@@ -13,7 +13,7 @@ from backend.columns import TextList, utc_now
 from backend.engine.statements import Statements, Transaction, one_transaction
 from backend.models import ID_MAX, tasks
 from backend.tasks.crud import OWNED, insert_values
-from backend.tasks.fields import INSERTED, READ, bound, parameter
+from backend.tasks.fields import FOLDED, INSERTED, READ, bound, parameter
 from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult, exported
 from backend.tasks.quota import require_room
 from backend.tasks.sql import IdList, among
@@ -146,7 +146,7 @@ def _parameters(values: dict[str, Any]) -> dict[str, Any]:
 def _is_same(row: Any, values: dict[str, Any], task: ImportedTask) -> bool:
     """Whether a row has what its line says. What a line does not say of its times is not asked."""
     unsaid = {name for name in ("completed_at", "series_start", "created_at") if getattr(task, name) is None}
-    return all(row[name] == value for name, value in values.items() if name not in unsaid)
+    return all(row[name] == value for name, value in values.items() if name not in unsaid | FOLDED)
 
 
 @lru_cache(maxsize=2)
