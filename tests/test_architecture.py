@@ -26,7 +26,8 @@ LINES_MAX = 350
 # Who may import whom: each room only what stands in the lines above it, and within itself without a circle.
 # A package is one room, but for those whose files stand on several floors; these are named one by one.
 LAYERS = (
-    ("backend", "columns", "errors", "auth.strength", "engine.dsn", "tasks.recurrence", "words"),
+    ("tasks.rrule", "words"),
+    ("backend", "columns", "errors", "auth.strength", "engine.dsn", "tasks.recurrence"),
     ("models",),
     ("config",),
     ("engine",),
