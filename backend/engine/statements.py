@@ -4,9 +4,10 @@ import asyncio
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
+from itertools import islice
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Executable
@@ -21,6 +22,8 @@ T = TypeVar("T")
 CONFLICT_TRIES = 5
 CONFLICT_SECONDS = 2.0  # after which nothing is begun again: SQLite has waited longer by then itself
 _CONFLICT_PAUSE = 0.02  # seconds at most before the second try; twice as long before each further one
+
+AT_ONCE = 250  # sets of parameters: SQLAlchemy works on all that it is given before it lets others go on
 
 Parameters = Mapping[str, object]
 Prepare = Callable[[Executable], PreparedStatement]
@@ -93,13 +96,16 @@ class Transaction(Statements):
         result = await self._connection.exec_driver_sql(prepared.sql, prepared.arguments(parameters))
         return result.rowcount
 
-    async def all_of(self, statement: Executable, parameters: Sequence[Parameters]) -> Sequence[Row]:
-        """Run a statement once for each set of parameters, in as few round trips as there can be.
+    async def all_of(self, statement: Executable, parameters: Iterable[Parameters]) -> Sequence[Row]:
+        """Run a statement once for each set of parameters, AT_ONCE of them in a round trip.
 
         Return the rows of all, in no order. SQLAlchemy refuses parameters that name no column.
         """
-        result = await self._connection.execute(statement, [dict(one) for one in parameters])
-        rows: Sequence[Any] = result.all() if result.returns_rows else []
+        rows: list[Any] = []
+        left = iter(parameters)
+        while some := [dict(one) for one in islice(left, AT_ONCE)]:
+            result = await self._connection.execute(statement, some)
+            rows += result.all() if result.returns_rows else []
         return rows
 
     @asynccontextmanager

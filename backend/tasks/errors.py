@@ -76,6 +76,12 @@ class FilterRequired(InvalidRequest):
     loc = ("query",)
 
 
+class TooManyFollowed(InvalidRequest):
+    """More than 10000 of these tasks recur, and each makes its next: choose fewer of them with a filter"""
+
+    loc = ("query",)
+
+
 class InvalidFile(InvalidRequest):
     """The file cannot be read"""
 

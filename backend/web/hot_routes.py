@@ -3,6 +3,7 @@
 See docs/decisions/hot-routes.md.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import iscoroutinefunction
@@ -57,6 +58,7 @@ class HotRoutes:
         try:
             response = await self._answer(request)
         except (_Unusual, ClientDisconnect):
+            await asyncio.sleep(0)  # a large body has been parsed for nothing, and is parsed once more
             await self._app(scope, _again(request, receive), send)
         else:
             await response(scope, receive, send)

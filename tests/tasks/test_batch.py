@@ -249,7 +249,7 @@ async def test_an_empty_batch_is_done(alice: Client) -> None:
 
 
 async def test_the_number_of_statements_is_that_of_the_kinds(alice: Client, statements: Sent) -> None:
-    """500 operations of every kind are one statement each to lock, insert, update and delete."""
+    """500 operations are a statement of each kind to lock, insert and delete, and one for AT_ONCE updates."""
     recurring = {"due_date": "2026-11-21", "recurring_pattern": "daily"}
     found = await results(alice, *({"op": "create", "title": f"t{n}", **recurring} for n in range(400)))
     ids = [result["task"]["id"] for result in found]
@@ -267,6 +267,7 @@ async def test_the_number_of_statements_is_that_of_the_kinds(alice: Client, stat
     assert [statement.split()[0] for statement in about_tasks(statements)] == [
         "SELECT",
         "INSERT",
+        "UPDATE",
         "UPDATE",
         "DELETE",
     ]

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from backend.tasks import recurrence, rrule
 from backend.tasks.recurrence import (
     PREVIEW_MAX,
-    WORDS,
     next_occurrence,
     parse_pattern,
     parse_timezone,
     preview,
 )
+from backend.tasks.rrule import WORDS
 
 SECONDS_MAX = 0.1  # of CPU; the worst rule takes 1 ms, and the garbage collector may come in between
 EXAMPLES = settings(max_examples=150, derandomize=True, database=None, deadline=None)
@@ -325,7 +325,7 @@ def test_no_pattern_takes_long(text: str) -> None:
 @pytest.mark.parametrize("text", SLOW)
 def test_the_same_pattern_is_judged_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hundred tasks with one pattern, right or wrong, cost what one does."""
-    judged = []
+    judged: list[str] = []
     monkeypatch.setattr(recurrence, "_parse", judged.append)
     for _ in range(200):
         parse_pattern(text + ";X=")

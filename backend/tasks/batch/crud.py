@@ -6,6 +6,7 @@ but never in a circle.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from backend.columns import utc_now
 from backend.engine.prepared import Row
-from backend.engine.statements import Statements, Transaction, one_transaction
+from backend.engine.statements import AT_ONCE, Statements, Transaction, one_transaction
 from backend.errors import FieldError, InvalidBody
 from backend.models import ID_MAX, tasks
+from backend.slices import sliced
 from backend.tasks.batch.schemas import (
     BatchResult,
     CompleteOperation,
@@ -28,13 +30,21 @@ from backend.tasks.batch.schemas import (
 )
 from backend.tasks.conditions import asked, conditions
 from backend.tasks.crud import OWNED, WRITE, insert_values, write_values
-from backend.tasks.errors import BatchFailed, FilterRequired, TaskLimitReached, TaskNotFound
+from backend.tasks.errors import (
+    BatchFailed,
+    FilterRequired,
+    TaskLimitReached,
+    TaskNotFound,
+    TooManyFollowed,
+)
 from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.filters import TaskFilter
 from backend.tasks.quota import require_room, room
 from backend.tasks.rules import WILL_RECUR, change, changed_values
 from backend.tasks.sql import IdList, among
 from backend.tasks.wire import public, read_columns
+
+FOLLOWED_MAX = 10_000  # recurring tasks that one request completes: each is worked out by itself
 
 _NAMED = among(tasks.c.id, bindparam("ids", type_=IdList()))
 _LOCK = select(tasks, utc_now().label("now")).where(OWNED, _NAMED).order_by(tasks.c.id).with_for_update()
@@ -66,18 +76,18 @@ async def run_batch(
     """
     if atomic and any(isinstance(operation, Refused) for operation in operations):
         seen = [_refusal(operation) if isinstance(operation, Refused) else None for operation in operations]
-        raise BatchFailed(_results(operations, seen, failed=True))
+        raise BatchFailed(await _results(operations, seen, failed=True))
     ids = {operation.id for operation in operations if not isinstance(operation, CreateOperation | Refused)}
     async with statements.transaction() as transaction:
         plan = _Plan(user_id, await _lock(transaction, user_id, ids), most)
         if most is not None:
             plan.room = await room(transaction, user_id, most)
-        outcomes = [plan.add(operation) for operation in operations]
+        outcomes = [plan.add(operation) async for operation in sliced(operations)]
         failed = atomic and any(outcome.status >= 400 for outcome in outcomes)
         if failed:
-            raise BatchFailed(_results(operations, outcomes, failed=True))
+            raise BatchFailed(await _results(operations, outcomes, failed=True))
         created = await _write(transaction, user_id, plan)
-    return _results(operations, [outcome.after(created) for outcome in outcomes])
+    return await _results(operations, [outcome.after(created) for outcome in outcomes])
 
 
 @one_transaction
@@ -88,15 +98,19 @@ async def complete_all(
 
     Raises:
         TaskLimitReached: with those that follow the user would have more than `most`.
+        TooManyFollowed: those that recur are more than FOLLOWED_MAX; nothing is done.
     """
     names, parameters = asked(query)
     async with statements.transaction() as transaction:
         statement = _complete_statement(names, len(query.words))
         rows = await transaction.all(statement, parameters | {"owner": user_id})
         recurring = [row.id for row in rows if row.recurring_pattern is not None and row.next_task_id is None]
-        if recurring:
-            plan = _Plan(user_id, await _lock(transaction, user_id, recurring))
-            for row in plan.rows.values():
+        if len(recurring) > FOLLOWED_MAX:
+            raise TooManyFollowed
+        left = iter(recurring)
+        while some := [*islice(left, AT_ONCE)]:
+            plan = _Plan(user_id, await _lock(transaction, user_id, some))
+            async for row in sliced(plan.rows.values()):
                 plan.change(row, {"completed": True})
             await require_room(transaction, user_id, most, len(plan.new))
             await _write(transaction, user_id, plan)
@@ -234,11 +248,11 @@ async def _write(transaction: Transaction, user_id: str, plan: _Plan) -> Sequenc
     """Write what was planned; return the new rows in their order."""
     created: Sequence[Row] = []
     if plan.new:
-        rows = await transaction.all_of(_CREATE_MANY, [row | {"done": row["completed"]} for row in plan.new])
+        rows = await transaction.all_of(_CREATE_MANY, (row | {"done": row["completed"]} for row in plan.new))
         created = sorted(rows, key=attrgetter("id"))  # RETURNING has an order of its own, ids have the rows'
     changed = [_linked(plan.rows[task_id], created) for task_id in sorted(plan.changed & plan.rows.keys())]
     if changed:
-        await transaction.all_of(WRITE, [write_values(user_id, row) for row in changed])
+        await transaction.all_of(WRITE, (write_values(user_id, row) for row in changed))
     if plan.deleted:
         await transaction.execute(_DELETE, {"owner": user_id, "ids": plan.deleted})
     return created
@@ -248,12 +262,13 @@ def _refusal(operation: Refused) -> _Outcome:
     return _Outcome(422, detail=operation.errors)
 
 
-def _results(
+async def _results(
     operations: Sequence[Operation | Refused], outcomes: Sequence[_Outcome | None], *, failed: bool = False
 ) -> list[BatchResult]:
     """The results on the wire. Where the batch `failed`, what could have been done was not."""
     results = []
-    for index, (operation, outcome) in enumerate(zip(operations, outcomes, strict=True)):
+    numbered = enumerate(zip(operations, outcomes, strict=True))
+    async for index, (operation, outcome) in sliced(numbered):
         if outcome is None or (failed and outcome.status < 400):
             outcome = _Outcome(424, detail="Not done, because other operations cannot be")
         detail = outcome.detail

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.deps import CallerDep
 from backend.engine.statements import Statements
+from backend.slices import sliced
 from backend.tasks.batch import crud
-from backend.tasks.batch.schemas import Batch, BatchReply, CompletedCount, DeletedCount, TaskSelection
-from backend.tasks.errors import BatchFailed, FilterRequired, TaskLimitReached
+from backend.tasks.batch.schemas import Batch, BatchReply, CompletedCount, DeletedCount, TaskSelection, read
+from backend.tasks.errors import BatchFailed, FilterRequired, TaskLimitReached, TooManyFollowed
 from backend.web.handlers import documented
 from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
@@ -39,11 +40,13 @@ async def run_batch(
     424 for those that were not to blame. Operations on the same task see what the ones before them did, its
     `version` included. Another user's task is a 404 among the results, as a missing one is.
     """
+    operations = [read(operation) async for operation in sliced(batch.operations)]
 
     async def write(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
-        results = await crud.run_batch(statements, caller.id, batch.operations, atomic=atomic, most=most)
-        return Reply(200, BatchReply(results=results).model_dump_json().encode(), {})
+        results = await crud.run_batch(statements, caller.id, operations, atomic=atomic, most=most)
+        written = [result.model_dump_json() async for result in sliced(results)]
+        return Reply(200, f'{{"results":[{",".join(written)}]}}'.encode(), {})
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
@@ -52,7 +55,7 @@ async def run_batch(
     "/complete-all",
     summary="Complete many tasks",
     response_model=CompletedCount,
-    responses=documented(TaskLimitReached, *IDEMPOTENCY_ERRORS),
+    responses=documented(TaskLimitReached, TooManyFollowed, *IDEMPOTENCY_ERRORS),
 )
 async def complete_all(
     caller: CallerDep,

@@ -4,14 +4,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Insert, bindparam, case, func, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from backend.columns import TextList, utc_now
-from backend.engine.statements import Statements, Transaction, one_transaction
+from backend.engine.statements import AT_ONCE, Statements, Transaction, one_transaction
 from backend.models import ID_MAX, tasks
+from backend.slices import sliced
 from backend.tasks.crud import OWNED, insert_values
 from backend.tasks.fields import FOLDED, INSERTED, READ, bound, parameter
 from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult, exported
@@ -39,7 +41,7 @@ _KNOWN = select(tasks).where(
 async def get_page(statements: Statements, user_id: str, after: int) -> list[ExportedTask]:
     """Return up to PAGE of the user's tasks, in the order of their ids, from the one after `after` on."""
     rows = await statements.all(_PAGE, {"owner": user_id, "after": after})
-    return [exported(read(row), row.series_start) for row in rows]
+    return [exported(read(row), row.series_start) async for row in sliced(rows)]
 
 
 @one_transaction
@@ -49,7 +51,7 @@ async def import_tasks(
     """Create what the lines say and the user has not got; say of each line what became of it.
 
     A line whose id is still a task of the user's with the same content is that task, and so is one that was
-    imported before. No task is changed. All is written or nothing; an insert takes a thousand lines.
+    imported before. No task is changed. All is written or nothing, AT_ONCE lines with a statement.
 
     Raises:
         UnknownUser: the user has no row.
@@ -59,43 +61,43 @@ async def import_tasks(
         line.number: LineResult(line=line.number, status="invalid", detail=line.problem) for line in lines
     }
     good = [(line.number, line.task) for line in lines if line.task is not None]
-    keys = dict(zip((number for number, _ in good), _keys([task for _, task in good]), strict=True))
+    seen: Counter[str] = Counter()
     if good:
         async with statements.transaction() as transaction:
-            await _import(transaction, user_id, good, keys, results, most)
+            left = iter(good)
+            while some := [(number, task, _key(task, seen)) for number, task in islice(left, AT_ONCE)]:
+                await _import(transaction, user_id, some, results, most)
     return list(results.values())
 
 
 async def _import(
     transaction: Transaction,
     user_id: str,
-    good: Sequence[tuple[int, ImportedTask]],
-    keys: dict[int, str],
+    good: Sequence[tuple[int, ImportedTask, str]],
     results: dict[int, LineResult],
     most: int | None,
 ) -> None:
-    ids = [task.id for _, task in good if task.id is not None]
-    by_id, by_key = await _known(transaction, user_id, ids, list(keys.values()))
+    ids = [task.id for _, task, _ in good if task.id is not None]
+    by_id, by_key = await _known(transaction, user_id, ids, [key for _, _, key in good])
     new: dict[str, dict[str, Any]] = {}
-    for number, task in good:
+    async for number, task, key in sliced(good):
         values = _columns(user_id, task)
         old = by_id.get(task.id)
         if old is not None and _is_same(old, values, task):
             results[number] = LineResult(line=number, status="unchanged", id=old["id"])
-        elif keys[number] not in by_key:
-            new.setdefault(keys[number], values | {"import_key": keys[number]})
+        elif key not in by_key:
+            new.setdefault(key, values | {"import_key": key})
     created: dict[str, int] = {}
     if new:
         await require_room(transaction, user_id, most, len(new))
         statement = _insert_statement(transaction.dialect)
-        rows = await transaction.all_of(statement, [_parameters(values) for values in new.values()])
+        rows = await transaction.all_of(statement, (_parameters(values) for values in new.values()))
         created = {row.import_key: row.id for row in rows}
     if len(created) < len(new):  # another request has imported them since
         _, by_key_now = await _known(transaction, user_id, [], [key for key in new if key not in created])
         by_key |= by_key_now
-    for number, _ in good:
+    for number, _, key in good:
         if results[number].status == "invalid":
-            key = keys[number]
             # A second line with the same id is the same task.
             status = "created" if key in created else "unchanged"
             task_id = created.pop(key, None) or by_key.get(key)
@@ -113,18 +115,14 @@ async def _known(
     return {row.id: row._asdict() for row in rows}, {row.import_key: row.id for row in rows}
 
 
-def _keys(imported: Sequence[ImportedTask]) -> list[str]:
-    """What each line is known by when its file comes again; identical lines without an id are counted."""
-    keys = []
-    seen: Counter[str] = Counter()
-    for task in imported:
-        # Without defaults: a field that is added to tasks later leaves the keys of older files as they are.
-        line = task.model_dump_json(exclude_defaults=True, exclude={"recurring"})
-        if task.id is None:
-            seen[line] += 1
-            line = f"{line}#{seen[line]}"
-        keys.append(hashlib.sha256(line.encode()).hexdigest())
-    return keys
+def _key(task: ImportedTask, seen: Counter[str]) -> str:
+    """What a line is known by when its file comes again; identical lines without an id are counted."""
+    # Without defaults: a field that is added to tasks later leaves the keys of older files as they are.
+    line = task.model_dump_json(exclude_defaults=True, exclude={"recurring"})
+    if task.id is None:
+        seen[line] += 1
+        line = f"{line}#{seen[line]}"
+    return hashlib.sha256(line.encode()).hexdigest()
 
 
 def _columns(user_id: str, task: ImportedTask) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator
 
 from backend.deps import Caller, CallerDep
 from backend.engine.statements import Statements
 from backend.errors import Problem
+from backend.slices import sliced
 from backend.tasks.errors import InvalidFile, TaskLimitReached
 from backend.tasks.files import crud
 from backend.tasks.files.schemas import MEDIA_TYPES, ExportedTask, Format, ImportReply, header, read, write
@@ -55,12 +55,16 @@ async def export_tasks(
     async def content() -> AsyncIterator[str]:
         if is_head(request):
             return
-        yield header(kind) + write(first, kind)
+        yield header(kind) + await _written(first, kind)
         async for page in pages:
-            yield write(page, kind)
+            yield await _written(page, kind)
 
     attachment = {"Content-Disposition": f'attachment; filename="tasks.{kind}"'}
     return StreamingResponse(content(), headers=attachment, media_type=MEDIA_TYPES[kind])
+
+
+async def _written(page: list[ExportedTask], kind: Format) -> str:
+    return "".join([write(task, kind) async for task in sliced(page)])
 
 
 async def _pages(caller: Caller) -> AsyncIterator[list[ExportedTask]]:
@@ -97,7 +101,7 @@ async def import_tasks(
     `created_at` and `completed_at` are kept where they are given; `id`, `next_task_id`, `updated_at` never.
     """
     kind = _kind(request)
-    lines = await run_in_threadpool(read, content, kind)
+    lines = [line async for line in sliced(read(content, kind)) if line.holds_something]
 
     async def write_all(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max

@@ -30,7 +30,7 @@ _BOM = b"\xef\xbb\xbf"
 # so do more apostrophes before one that has some itself, and one alone is the empty text, where an empty cell
 # is none.
 _PROTECTED = re.compile(r"'*(?:[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]|\Z)")
-_REREAD_MAX = 100_000  # lines of a broken CSV
+_TEXT_LINES_MAX = 100_000  # of a file, and of a broken CSV that are read again
 
 
 def _instant(value: datetime | date | None) -> datetime | date | None:
@@ -50,6 +50,7 @@ class ExportedTask(TaskPublic):
 
 # What a file tells of a task: all that its owner reads, but for what each import makes anew.
 FIELDS = tuple(name for name in ExportedTask.model_fields if name not in ("user_id", "version", "recurring"))
+_FIELDS = {*FIELDS}
 
 
 def exported(task: Task, series_start: str | None) -> ExportedTask:
@@ -82,11 +83,16 @@ _SPELT: TypeAdapter[ImportedTask] = TypeAdapter(Annotated[ImportedTask, spelt(Im
 
 
 class Line(NamedTuple):
-    """A line of a file, by its number from 1: a task, or what is wrong with it."""
+    """A line of a file, by its number from 1: a task, what is wrong with it, or nothing."""
 
     number: int
-    task: ImportedTask | None
+    task: ImportedTask | None = None
     problem: str | None = None
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether it is to be answered for."""
+        return self.task is not None or self.problem is not None
 
 
 class LineResult(BaseModel):
@@ -112,33 +118,34 @@ def header(kind: Format) -> str:
     return _csv_rows([FIELDS]) if kind == "csv" else ""
 
 
-def write(tasks: Sequence[ExportedTask], kind: Format) -> str:
-    """Return the lines of some tasks."""
-    values = [task.model_dump(mode="json", include=set(FIELDS)) for task in tasks]
+def write(task: ExportedTask, kind: Format) -> str:
+    """Return the line of a task."""
+    values = task.model_dump(mode="json", include=_FIELDS)
     if kind == "csv":
-        return _csv_rows([[_cell(name, task[name]) for name in FIELDS] for task in values])
-    return "".join(f"{json.dumps(task, ensure_ascii=False, separators=(',', ':'))}\n" for task in values)
+        return _csv_rows([[_cell(name, values[name]) for name in FIELDS]])
+    return f"{json.dumps(values, ensure_ascii=False, separators=(',', ':'))}\n"
 
 
-def read(content: bytes, kind: Format) -> list[Line]:
-    """Return the lines of a file that hold something.
+def read(content: bytes, kind: Format) -> Iterator[Line]:
+    """Read a file line by line, those that hold nothing included: however many, they are not one long step.
 
     Raises:
         InvalidFile: there are more than LINES_MAX, or a CSV has no sound header row.
     """
     content = content.removeprefix(_BOM)
-    lines = []
+    if content.count(b"\n") + content.count(b"\r") > 2 * _TEXT_LINES_MAX:
+        raise InvalidFile(f"has more than {_TEXT_LINES_MAX} lines of text; send it in parts")
+    count = 0
     for line in _read_csv(content) if kind == "csv" else _read_ndjson(content):
-        lines.append(line)
-        if len(lines) > LINES_MAX:
+        count += line.holds_something
+        if count > LINES_MAX:
             raise InvalidFile(f"has more than {LINES_MAX} lines; send it in parts")
-    return lines
+        yield line
 
 
 def _read_ndjson(content: bytes) -> Iterator[Line]:
     for number, line in enumerate(io.BytesIO(content), start=1):
-        if line.strip():
-            yield _line(number, lambda line=line: _object(line))
+        yield _line(number, lambda line=line: _object(line)) if line.strip() else Line(number)
 
 
 def _object(line: bytes) -> ImportedTask:
@@ -165,6 +172,8 @@ def _read_csv(content: bytes) -> Iterator[Line]:
         elif any(cells):
             named = dict(zip(names, cells, strict=False))
             yield _line(number, lambda named=named: ImportedTask.model_validate(_values(named)))
+        else:
+            yield Line(number)
 
 
 def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
@@ -190,7 +199,7 @@ def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
             return
         except csv.Error as error:
             budget += position - start
-            if budget > _REREAD_MAX:
+            if budget > _TEXT_LINES_MAX:
                 raise InvalidFile("too many of its lines are no CSV") from None
             yield start + 1, f"is no CSV: {error}"
             position = start + 1
