@@ -61,7 +61,7 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nothing here asks for the client's address
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     # uvicorn stops gracefully at a signal and then raises it again: for us that is a normal end.

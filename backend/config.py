@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     tasks_max: int | None = Field(default=None, ge=1)
     cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = ["http://localhost:3000"]
     trust_forwarded_prefix: bool = False
+    rate_limit: int | None = Field(default=None, ge=0, le=1_000_000)
+    rate_limit_anonymous: int = Field(default=600, ge=0, le=1_000_000)
+    forwarded_allow_ips: str = "127.0.0.1"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=PORT_MAX)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -6,32 +6,32 @@ runs prepared statements and nothing else.
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from sqlalchemy import Connection, String, column, event, select, table, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
+from sqlalchemy.util.concurrency import await_only
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from backend.config import Settings
+from backend.engine import sqlite
 from backend.engine.autocommit import Autocommit, Observer
-from backend.engine.connector import Connector
+from backend.engine.connector import Connector, is_slow
 from backend.engine.driver_errors import CONNECT_ERRORS, comes_from_driver, describe, translate
 from backend.engine.dsn import Dsn
-from backend.engine.gate import Gate
+from backend.engine.gate import Gate, asking
 from backend.engine.pool import Pool
 from backend.engine.statements import Transaction
-from backend.errors import ApiError, SchemaOutdated
+from backend.errors import ApiError, SchemaOutdated, StatementTimeout
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +85,13 @@ class Database:
             self._transactional.begin,
             keeps_statements=not dsn.is_sqlite and "prepared_statement_cache_size" not in dsn.connect_args,
         )
+        # The same for what may read all that a user has: of that little is done at once for each of them.
+        self.dear_statements = self.statements.in_turn(partial(self.turn, dear=True))
         if dsn.is_sqlite:
             event.listen(self._transactional.sync_engine, "begin", _begin_immediate)
         else:
             event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+            event.listen(self.engine.sync_engine, "handle_error", _tell_slow)
         self.revision = ""  # of the schema that this version needs; known once it was looked at
         # All share the one connection of an in-memory SQLite.
         self.gate = Gate(
@@ -145,12 +148,15 @@ class Database:
                 observer(sql, parameters)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, *, dear: bool = False) -> AsyncIterator[None]:
         """A place among those who have a connection, and the errors of the database in the client's terms.
+
+        It counts as the place of whoever is `asking`; `dear` work has few of them.
 
         Raises:
             RuntimeError: whoever asks holds a place already, and would wait for itself.
             Overloaded: too many wait, or no connection came free in time.
+            StatementTimeout: the database took longer than a statement may.
             DatabaseWaking: the database is not there yet.
             DatabaseUnavailable: the database cannot be reached, or does not answer.
             DatabaseReadOnly: it takes no writes now.
@@ -161,7 +167,8 @@ class Database:
                 "this request has a session, which holds its place in the line: run statements beside it "
                 "with `await database.within(session)`, and authenticate (CallerDep) before SessionDep"
             )
-        await self.gate.enter()
+        user = asking.get()
+        await self.gate.enter(user, dear=dear)
         try:
             yield
         except (SQLAlchemyError, *CONNECT_ERRORS) as error:
@@ -171,7 +178,7 @@ class Database:
             log.warning("database error", extra={"fields": {"reason": describe(error)}})
             raise translated from error
         finally:
-            self.gate.leave()
+            self.gate.leave(user, dear=dear)
 
     @asynccontextmanager
     async def schema_connection(self) -> AsyncIterator[AsyncConnection]:
@@ -285,51 +292,32 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
         options |= {"pool_size": size, "max_overflow": 0, "pool_recycle": recycle}
     if not dsn.is_sqlite and not for_schema:
         options["poolclass"] = Pool
-    if not dsn.is_sqlite:
+    limit = None if for_schema else settings.database_statement_timeout
+    if dsn.is_sqlite:
+        arguments["async_creator_fn"] = partial(sqlite.connect, limit)
+    else:
         arguments["async_creator_fn"] = connector
-        arguments["command_timeout"] = None if for_schema else settings.database_statement_timeout
+        arguments["command_timeout"] = limit
         if "prepared_statement_cache_size" not in arguments:
             arguments["prepared_statement_name_func"] = connector.name_statement
     engine = create_async_engine(dsn.url, connect_args=arguments, hide_parameters=True, **options)
     # columns.UserId reads it there: the type of the users' ids is a matter of each engine.
     engine.dialect.user_id_type = settings.auth_user_id_type  # type: ignore[attr-defined] # ours
     if dsn.is_sqlite:
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "connect", sqlite.prepare)
     return engine
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    local: Any = connection
-    local.create_function("local_day", 2, _local_day)
-    cursor = connection.cursor()
-    # Foreign keys are off by default. FULL keeps what was acknowledged through a power cut, for one fsync a
-    # write.
-    for pragma in ("busy_timeout=5000", "foreign_keys=ON", "synchronous=FULL"):
-        cursor.execute(f"PRAGMA {pragma}")
-    # WAL, which lets reads go on beside a write, is a matter of the file. SQLite does not wait for its turn
-    # to switch: then another connection is at it, or keeps the file busy, and the next to open it switches.
-    try:
-        cursor.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise
-    cursor.close()
-
-
-def _local_day(instant: str | None, timezone: str) -> str | None:
-    """The day that an instant, as SQLite keeps it in UTC, lies on in a time zone. SQLite knows none."""
-    if instant is None:
-        return None
-    utc = datetime.fromisoformat(instant).replace(tzinfo=UTC)
-    try:
-        return utc.astimezone(ZoneInfo(timezone)).date().isoformat()
-    except OverflowError:  # at the ends of time
-        return utc.date().isoformat()
 
 
 def _begin_immediate(connection: Connection) -> None:
     # It would begin as a reader, and could not become a writer beside another one.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _tell_slow(failed: ExceptionContext) -> Exception | None:
+    # SQLAlchemy gives the connection up, whatever comes of this.
+    if not isinstance(failed.original_exception, TimeoutError) or failed.connection is None:
+        return None
+    return StatementTimeout() if await_only(is_slow(failed.connection.connection)) else None
 
 
 def _refuse_closed(_: DBAPIConnection, entry: ConnectionPoolEntry, connection: PoolProxiedConnection) -> None:

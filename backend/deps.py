@@ -7,25 +7,56 @@ from fastapi.security import HTTPBearer
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from backend.auth.caller import authenticate
-from backend.db import get_session
+from backend.auth.tokens import is_jwt
+from backend.db import Database, get_session
+from backend.engine.gate import asking
 from backend.engine.statements import Statements
-from backend.errors import ForeignUser
+from backend.errors import ForeignOrigin, ForeignUser, Unauthorized
+from backend.web.limits import Limits, address
 
 
 class Caller(NamedTuple):
-    """Who is asking, and the fast way to their rows: every query belongs to one user."""
+    """Who is asking, and the fast way to their rows: every query belongs to one user.
+
+    What may read all that they have is run with the `dear_statements`, of which each user has few at once.
+    """
 
     id: str
     statements: Statements
+    dear_statements: Statements
 
 
 class _Authenticated(HTTPBearer):
     """The caller of a request. As a security scheme it also puts the token into the OpenAPI document."""
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override] # not credentials: a user
-        user = await authenticate(request)
-        request.scope["user_id"] = user.id
-        return Caller(user.id, request.app.state.database.statements)
+        state, scope = request.app.state, request.scope
+        limits: Limits = state.limits
+        session = _session(request) if state.settings.auth_accept_sessions else ""
+        if session:
+            limits.before_lookup(scope, session)
+            asking.set(f"address {address(scope)}")  # who guesses waits in a line of their own
+        try:
+            user = await authenticate(request)
+        except (Unauthorized, ForeignOrigin):
+            limits.count_address(scope)
+            raise
+        asking.set(user.id)
+        if session:
+            limits.remember(session, user.id)
+        if "user_id" not in scope:  # else FastAPI looks again at what was unusual for HotRoutes
+            scope["user_id"] = user.id
+            limits.count_user(scope, user.id)
+        database: Database = state.database
+        return Caller(user.id, database.statements, database.dear_statements)
+
+
+def _session(request: Request) -> str:
+    """The header in which a session may have come, which the database has to be asked about."""
+    authorization = request.headers.get("authorization")
+    if not authorization:
+        return request.headers.get("cookie", "")
+    return "" if is_jwt(authorization) else authorization
 
 
 authenticated = _Authenticated(

@@ -22,6 +22,7 @@ ApiError
 │   ├── InvalidBody
 │   ├── RepeatedHeader
 │   └── KeyReused
+├── TooManyRequests (429)
 └── Unavailable (503)
     ├── KeysUnavailable
     ├── DatabaseUnavailable
@@ -29,6 +30,7 @@ ApiError
     ├── DatabaseConflict
     ├── DatabaseReadOnly
     ├── SchemaOutdated
+    ├── StatementTimeout
     └── Overloaded
 
 The docstring of a class is the `detail` its clients read; `code` is for programs. An error that says more
@@ -238,6 +240,13 @@ class KeyReused(InvalidRequest):
     loc = ("header", "Idempotency-Key")
 
 
+class TooManyRequests(ApiError):
+    """More requests in a minute than there may be; try again after the seconds of Retry-After"""
+
+    status = 429
+    code = "too_many_requests"
+
+
 class Unavailable(ApiError):
     """Service unavailable"""
 
@@ -283,6 +292,13 @@ class SchemaOutdated(Unavailable):
     """The database's schema is not the one that this version needs; run: make migrate"""
 
     code = "schema_outdated"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "30"}
+
+
+class StatementTimeout(Unavailable):
+    """The database needs longer for this than it may; ask for less: narrow the filter, send fewer at once"""
+
+    code = "statement_timeout"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "30"}
 
 

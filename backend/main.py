@@ -4,13 +4,14 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from backend import __version__
+from backend.auth.caller import known_user
 from backend.auth.tokens import TokenVerifier
 from backend.config import Settings, load_settings
 from backend.db import Database
@@ -30,6 +31,8 @@ from backend.errors import (
     KeysUnavailable,
     MissingToken,
     Overloaded,
+    StatementTimeout,
+    TooManyRequests,
     UnknownUser,
 )
 from backend.migrate import SchemaError, prepare
@@ -39,6 +42,7 @@ from backend.tasks.files import routes as transfer
 from backend.web import handlers, logs, system
 from backend.web.cursor import CursorCodec
 from backend.web.hot_routes import HotRoutes
+from backend.web.limits import Limits
 from backend.web.middleware import RequestMiddleware
 from backend.web.registration import add_routes, operation_id, routes_under
 
@@ -78,11 +82,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = Database(settings)
     app.state.jwks = _published_keys(settings.jwks_url) if settings.jwks_url else None
     app.state.verifier = TokenVerifier(settings, app.state.jwks)
+    app.state.limits = Limits(settings)
     app.state.cursors = CursorCodec(settings.cursor_secret)
     app.add_middleware(HotRoutes, routes=_owned_routes())
     app.add_middleware(
         RequestMiddleware,
         gate=app.state.database.gate,
+        limits=app.state.limits,
+        known=partial(known_user, app.state.verifier),
         docs_path=DOCS_PATH,
         settings=settings,
     )
@@ -119,7 +126,9 @@ def _owned_routes() -> list[APIRoute]:
         DatabaseWaking,
         DatabaseConflict,
         DatabaseReadOnly,
+        StatementTimeout,
         Overloaded,
+        TooManyRequests,
     )
     of_user = errors | handlers.documented(ForeignOrigin, ForeignUser)
     routes: list[APIRoute] = []

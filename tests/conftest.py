@@ -72,8 +72,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def settings_for(database_url: str, **others: Any) -> Settings:
-    """Settings that read nothing but their arguments."""
-    return Settings(_env_file=None, database_url=database_url, better_auth_secret=SECRET, **others)
+    """Settings that read nothing but their arguments. Tests may send as many bad tokens as they like."""
+    own: dict[str, Any] = {"better_auth_secret": SECRET, "rate_limit_anonymous": 0} | others
+    return Settings(_env_file=None, database_url=database_url, **own)
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,9 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
         ("https://A.Example.com/", ["https://a.example.com"]),
         ("http://[::1]:3000", ["http://[::1]:3000"]),
     ],
+    "rate_limit": [("600", 600), ("0", 0)],
+    "rate_limit_anonymous": [("60", 60), ("0", 0)],
+    "forwarded_allow_ips": [("10.0.0.0/8", "10.0.0.0/8"), ("*", "*")],
     "host": [("0.0.0.0", "0.0.0.0"), ("::1", "::1")],
     "port": [("0", 0), ("65535", 65535)],
     "log_level": [(level, level) for level in ("debug", "info", "warning", "error")],
@@ -118,6 +121,8 @@ BAD: dict[str, list[str]] = {
     "auth_user_table": ['user"', "user; DROP TABLE tasks", "a.b.c", "1user", ".user", "user."],
     "auth_session_table": ['session"', "a b", "a.b.c"],
     "auth_user_id_type": ["int", "UUID", "serial"],
+    "rate_limit": ["-1", "many", "10/s"],
+    "rate_limit_anonymous": ["-1", "1.5"],
     "cors_origins": [
         "*",
         "https://a.example.com,*",
@@ -139,7 +144,13 @@ BAD: dict[str, list[str]] = {
     "log_format": ["xml"],
 }
 
-FREE = {"auth_issuer", "auth_audience", "auth_cookie_prefix", "host"}  # any text will do
+FREE = {
+    "auth_issuer",
+    "auth_audience",
+    "auth_cookie_prefix",
+    "forwarded_allow_ips",
+    "host",
+}  # any text will do
 
 
 def test_every_setting_is_tested_here() -> None:

@@ -621,6 +621,24 @@ async def test_who_is_turned_away_costs_nothing(client: Client, app: FastAPI, st
     assert (await client.post("/api/tasks", json={"title": "a"})).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "settings", [{"database_pool_size": 1, "database_queue_size": 3}], indirect=True, ids=["short-line"]
+)
+async def test_one_users_flood_is_no_other_users_503(alice: Client, bob: Client, app: FastAPI) -> None:
+    """Who floods is refused what is too much; another who comes then is served."""
+    for user in (alice, bob):
+        assert (await user.get("/api/tasks")).status_code == 200
+    async with app.state.database.turn(), asyncio.timeout(10):
+        flood = [asyncio.create_task(alice.get("/api/tasks/stats")) for _ in range(10)]
+        answered = asyncio.as_completed(flood)
+        refused = [await next(answered) for _ in range(7)]
+        one = asyncio.create_task(bob.get("/api/tasks"))
+        refused.append(await next(answered))
+    assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(503, "overloaded")}
+    assert (await one).status_code == 200
+    assert sorted([(await task).status_code for task in flood]) == [200, 200, *[503] * 8]
+
+
 @on_postgresql
 async def test_a_commit_that_fails_is_not_a_success(alice: Client, app: FastAPI) -> None:
     """What only the commit finds wrong is a 5xx, and no row is there: the client is never told a lie."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -26,9 +27,11 @@ from backend.errors import (
     DatabaseWaking,
     Overloaded,
     SchemaOutdated,
+    StatementTimeout,
     Unavailable,
 )
 from backend.migrate import prepare
+from tests.chaos.proxy import Proxy
 from tests.conftest import SECRET, Sent, settings_for
 from tests.postgres import free_port
 from tests.server import TIMEOUT, environment
@@ -278,6 +281,7 @@ async def test_prepared_statements_are_not_kept_for_ever(postgres_database: str)
         assert KEPT_MAX <= kept < KEPT_MAX + 10  # asyncpg has some of its own
 
 
+_SLEEP = select(func.pg_sleep(30))
 _RUNNING = """SELECT count(*) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND state = 'active' AND query LIKE '%' || $1 || '%'"""
 
@@ -290,18 +294,65 @@ async def running(beside: asyncpg.Connection, word: str) -> None:
 
 
 async def test_a_statement_that_takes_too_long(postgres_database: str) -> None:
-    """Whoever ends it, it is unavailable, and neither the server nor the next session still has it."""
+    """Whoever ends it, the client is told, and neither the server nor the next session still has it."""
     ours = opened(postgres_database, database_pool_size=1, database_statement_timeout=0.1)
     limit = f"{postgres_database}?options=-c%20statement_timeout%3D100"
     servers = opened(limit, database_pool_size=1)
     async with admin(postgres_database) as beside:
         for opening in (ours, servers):
             async with opening as database:
-                assert await refusal(database, "SELECT pg_sleep(30)") is DatabaseUnavailable
+                assert await refusal(database, "SELECT pg_sleep(30)") is StatementTimeout
+                for statements in (database.statements, database.dear_statements):
+                    with pytest.raises(StatementTimeout):
+                        await statements.all(_SLEEP, {})
+                    with pytest.raises(StatementTimeout):
+                        async with statements.transaction() as transaction:
+                            await transaction.all(_SLEEP, {})
+                with pytest.raises(StatementTimeout):
+                    async with database.session() as session:
+                        await (await session.connection()).execute(_SLEEP)
+                with pytest.raises(StatementTimeout):
+                    async with database.session() as session:
+                        await (await database.within(session)).all(_SLEEP, {})
                 assert await run(database, "SELECT 1") == 1
                 async with asyncio.timeout(TIMEOUT):
                     while await beside.fetchval(_RUNNING, "pg_sleep"):
                         pass
+
+
+async def test_a_statement_that_takes_too_long_without_kept_statements(postgres_database: str) -> None:
+    """Nor does it matter how statements are sent."""
+    fast = opened(postgres_database, database_statement_timeout=0.1, database_prepared_statements=False)
+    async with fast as database:
+        with pytest.raises(StatementTimeout):
+            await database.statements.all(_SLEEP, {})
+
+
+async def test_an_answer_that_never_comes_is_no_slow_statement(postgres_database: str) -> None:
+    """Where the server does not say that it has stopped the statement, it cannot be reached."""
+    port = urlsplit(postgres_database).port
+    assert port is not None
+    async with (
+        Proxy(port) as proxy,
+        opened(
+            proxy.url(postgres_database), database_pool_size=1, database_statement_timeout=0.1
+        ) as database,
+    ):
+        await run(database, "SELECT 1")
+        proxy.black_hole()
+        with pytest.raises(DatabaseUnavailable):
+            await database.statements.all(_SLEEP, {})
+
+
+async def test_a_statement_that_takes_a_file_too_long() -> None:
+    """SQLite is interrupted, and its connection is good for the next."""
+    endless = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+    for url in (FILE, "sqlite://"):
+        async with opened(url, database_pool_size=1, database_statement_timeout=0.05) as database:
+            with pytest.raises(StatementTimeout):
+                await database.statements.all(endless.columns(), {})
+            assert await refusal(database, str(endless)) is StatementTimeout
+            assert await run(database, "SELECT 1") == 1
 
 
 async def test_a_cancelled_request_leaves_nothing_behind(postgres_database: str) -> None:

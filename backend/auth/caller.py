@@ -6,13 +6,23 @@ from backend.auth import sessions
 from backend.auth.cookies import session_cookies
 from backend.auth.tokens import CurrentUser, TokenVerifier, bearer_token, is_jwt, session_token
 from backend.config import Settings
-from backend.errors import AmbiguousSession, ForeignOrigin, InvalidToken
+from backend.engine.gate import NOBODY
+from backend.errors import AmbiguousSession, ForeignOrigin, InvalidToken, Unauthorized
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COOKIES_MAX = 32  # session cookies of one request whose signatures are checked; browsers send one
 SESSIONS_MAX = 4  # of those, rightly signed ones of one name that are looked up
 
 _NO_SESSION = "its session has ended, or there is none such"
+
+
+def known_user(verifier: TokenVerifier, authorization: bytes) -> str:
+    """Return whose token an Authorization header has, if that was found out before; else NOBODY."""
+    try:
+        user = verifier.known(bearer_token(authorization.decode("latin-1")))
+    except Unauthorized:
+        return NOBODY
+    return NOBODY if user is None else user.id
 
 
 async def authenticate(request: Request) -> CurrentUser:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import copy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -9,13 +10,19 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, ManagesConnection, PoolProxiedConnection
-from sqlalchemy.util.concurrency import greenlet_spawn
+from sqlalchemy.util.concurrency import await_only, greenlet_spawn
 
-from backend.engine.driver_errors import STATEMENT_ERRORS, is_dead_connection, is_spoilt, never_ran
+from backend.engine.connector import is_slow
+from backend.engine.driver_errors import (
+    STATEMENT_ERRORS,
+    is_dead_connection,
+    is_spoilt,
+    never_ran,
+)
 from backend.engine.pool import Pool
 from backend.engine.prepared import PreparedStatement
 from backend.engine.statements import Statements, Transaction, again
-from backend.errors import DatabaseConflict
+from backend.errors import DatabaseConflict, StatementTimeout
 
 Observer = Callable[[str, Any], None]
 
@@ -50,6 +57,12 @@ class Autocommit(Statements):
         if prepared is None:
             prepared = self._prepared[statement] = PreparedStatement(statement, self._engine.dialect)
         return prepared
+
+    def in_turn(self, turn: Callable[[], AbstractAsyncContextManager[None]]) -> "Autocommit":
+        """Return the same with another line in front of it."""
+        other = copy(self)
+        other._turn = turn
+        return other
 
     async def fetch(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement. It is run again, once, where that is safe.
@@ -98,9 +111,13 @@ class Autocommit(Statements):
             rows = cursor.fetchall() if cursor.description else ()
         except self._engine.dialect.loaded_dbapi.Error as error:
             raise self._as_sqlalchemy(error, connection, sql) from error
-        except BaseException:  # cancelled or too slow: the statement may still run, and must not meet another
+        except BaseException as error:
+            # Cancelled or too slow: the statement may still run, and must not meet another.
+            slow = isinstance(error, TimeoutError) and connection and await_only(is_slow(connection))
             if connection is not None:
                 connection.invalidate()
+            if slow:
+                raise StatementTimeout from error
             raise
         finally:
             if connection is not None:
@@ -115,8 +132,11 @@ class Autocommit(Statements):
             rows: Sequence[Sequence[Any]] = await driver.fetch_kept(sql, arguments)
         except STATEMENT_ERRORS as error:
             raise self._as_sqlalchemy(error, entry, sql) from error
-        except BaseException:  # as above
+        except BaseException as error:  # as above
+            slow = isinstance(error, TimeoutError) and await is_slow(entry)
             await greenlet_spawn(entry.invalidate)
+            if slow:
+                raise StatementTimeout from error
             raise
         finally:
             pool.give_back(entry)

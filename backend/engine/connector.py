@@ -12,6 +12,7 @@ from uuid import uuid4
 from weakref import WeakSet
 
 import asyncpg
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from backend.engine.driver_errors import CONNECT_ERRORS, describe, is_passing
 from backend.errors import DatabaseUnavailable, DatabaseWaking
@@ -44,11 +45,28 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no t
         rows: list[Any] = await statement.fetch(*arguments)
         return rows
 
+    async def stopped(self) -> bool:
+        """Whether the server has stopped the statement that took too long: then it is there, and answers."""
+        try:
+            async with asyncio.timeout(GOODBYE_TIMEOUT):
+                await self._protocol._wait_for_cancellation()
+        except (TimeoutError, OSError):
+            self.terminate()
+        if not self.is_closed():
+            log.warning("a statement took longer than DATABASE_STATEMENT_TIMEOUT")
+        return not self.is_closed()
+
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
         """End it. asyncpg first waits for the statement that it cancels, and heeds no timeout in that."""
         with suppress(TimeoutError):  # asyncpg has cut the connection then
             async with asyncio.timeout(GOODBYE_TIMEOUT):
                 await super().close(timeout=timeout)
+
+
+async def is_slow(connection: PoolProxiedConnection | ConnectionPoolEntry) -> bool:
+    """Whether a statement on it ran out of time because it is slow, not because nobody is there."""
+    driver: Any = connection.driver_connection
+    return isinstance(driver, Connection) and await driver.stopped()
 
 
 class Connector:

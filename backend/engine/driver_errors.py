@@ -21,6 +21,7 @@ from backend.errors import (
     Overloaded,
     ReferenceMissing,
     SchemaOutdated,
+    StatementTimeout,
     UnknownUser,
     UnknownZone,
 )
@@ -54,6 +55,7 @@ _BY_STATE: dict[str, type[ApiError]] = {
     "42P01": SchemaOutdated,  # no such table
     "25006": DatabaseReadOnly,
     "57P03": DatabaseWaking,
+    "57014": StatementTimeout,  # the server's own limit, or an administrator
     # Undone because others were in the way: a rollback, a serialization failure, a constraint at the end, a
     # deadlock. Not 40003, whose outcome is not known.
     **dict.fromkeys(("40000", "40001", "40002", "40P01"), DatabaseConflict),
@@ -62,6 +64,7 @@ _SQLITE_SAYS: dict[str, type[ApiError]] = {
     "no such table": SchemaOutdated,
     "readonly database": DatabaseReadOnly,
     "is locked": DatabaseConflict,
+    "interrupted": StatementTimeout,
     "disk is full": DatabaseUnavailable,
     "disk I/O error": DatabaseUnavailable,
     "unable to open database file": DatabaseUnavailable,
@@ -152,7 +155,7 @@ def translate(error: Exception) -> ApiError | None:
     state = _sqlstate(error)
     if state == _FOREIGN_KEY or (isinstance(error, IntegrityError) and "FOREIGN KEY" in str(error.orig)):
         return UnknownUser() if _is_the_owners(error) else ReferenceMissing()
-    if meant := _BY_STATE.get(state) or _sqlite_says(error):
+    if meant := _BY_STATE.get(state) if state else _sqlite_says(error):
         return meant()
     if state == "22023" and "time zone" in str(error.orig):
         return UnknownZone()

@@ -5,12 +5,14 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Integer,
     Select,
     bindparam,
     case,
+    cast,
     func,
     literal_column,
     null,
@@ -46,6 +48,16 @@ _TITLE_KEY = folded(tasks.c.title_key, tasks.c.title)
 _ONE_MORE = select(bindparam("one_more", type_=Integer())).scalar_subquery()
 
 
+# What does not keep an index from being read in its order until the page is full, and the orders that there
+# are: of the pending, and of all.
+_UNFILTERED = frozenset({"status", "completed", "sort", "order", "limit", "cursor"})
+_INDEXED = frozenset({("created", "desc"), ("created", "asc")})
+# A missing date stands last either way, in the index one way.
+_INDEXED_OF_ALL = _INDEXED | {("due_date", "asc")}
+
+TAGS_COUNTED = 1000  # of a user; a list of more than that is no overview, and may be any size
+
+
 class Page(NamedTuple):
     """A part of a list, and where it ended if there is more."""
 
@@ -72,6 +84,14 @@ async def list_tasks(
     return Page(page, Position(rows[query.limit - 1][_sort_index(query.sort)], page[-1].id))
 
 
+def is_dear(query: TaskListQuery) -> bool:
+    """Whether a page may take reading all that a user has: no index has just its tasks, in its order."""
+    if query.done or not query.model_fields_set <= _UNFILTERED:
+        return True
+    orders = _INDEXED_OF_ALL if query.done is None else _INDEXED
+    return (query.sort, query.direction) not in orders
+
+
 async def count_tasks(statements: Statements, user_id: str, query: TaskFilter) -> int:
     """Return how many of the user's tasks meet a filter."""
     names, parameters = asked(query)
@@ -81,7 +101,7 @@ async def count_tasks(statements: Statements, user_id: str, query: TaskFilter) -
 
 
 async def get_stats(statements: Statements, user_id: str) -> TaskStats:
-    """Return how many tasks the user has of each kind."""
+    """Return how many tasks the user has of each kind; of tags the TAGS_COUNTED that most tasks have."""
     stats = TaskStats(total=0, pending=0, completed=0, overdue=0, by_priority={}, by_tag={})
     stats.by_priority = {"low": 0, "medium": 0, "high": 0}
     spelt: dict[str, tuple[int, str]] = {}  # of each tag the first task that has it, and how that spells it
@@ -167,29 +187,43 @@ def _count_statement(names: tuple[str, ...], words: int) -> Select[Any]:
 
 @lru_cache(maxsize=2)
 def _stats_statement(dialect: str) -> Any:
-    """Rows of two kinds: the sizes of groups of tasks, and of spellings of tags with their first task."""
-    overdue = case((IS_OVERDUE, 1), else_=0)
-    groups = (
-        select(tasks.c.completed, overdue, tasks.c.priority, null(), func.count(), null())
-        .where(OWNED)
-        .group_by(tasks.c.completed, overdue, tasks.c.priority)
-    )
-    if dialect == "postgresql":
-        each = func.unnest(tasks.c.tags).table_valued("value").render_derived()
-    else:
-        each = func.json_each(tasks.c.tags).table_valued("value")
-    tags = (
+    """Rows of two kinds: the sizes of groups of tasks, and of spellings of tags with their first task.
+
+    The tasks are read once, into groups that are alike in all of this: mostly few, whose tags then follow.
+    """
+    overdue = case((IS_OVERDUE, 1), else_=0).label("overdue")
+    alike = (
         select(
-            type_coerce(null(), tasks.c.completed.type),
-            null(),
-            type_coerce(null(), tasks.c.priority.type),
-            each.c.value,
-            func.count(),
-            func.min(tasks.c.id),
+            tasks.c.completed,
+            overdue,
+            tasks.c.priority,
+            tasks.c.tags,
+            func.count().label("size"),
+            func.min(tasks.c.id).label("first"),
         )
-        .select_from(tasks)
-        .join(each, literal_column("true"))
         .where(OWNED)
-        .group_by(each.c.value)
+        .group_by(tasks.c.completed, overdue, tasks.c.priority, tasks.c.tags)
+        .cte("alike")
     )
-    return union_all(groups, tags)
+    size = cast(func.sum(alike.c.size), BigInteger).label("size")
+    state = (alike.c.completed, alike.c.overdue, alike.c.priority)
+    states = select(*state, null(), size, null()).group_by(*state)
+    if dialect == "postgresql":
+        each = func.unnest(alike.c.tags).table_valued("value").render_derived()
+    else:
+        each = func.json_each(alike.c.tags).table_valued("value")
+    tags = (
+        select(each.c.value, size, func.min(alike.c.first).label("first"))
+        .select_from(alike)
+        .join(each, literal_column("true"))
+        .group_by(each.c.value)
+        .order_by(size.desc(), each.c.value)
+        .limit(TAGS_COUNTED)
+        .subquery()
+    )
+    none_of_these = (
+        type_coerce(null(), tasks.c.completed.type),
+        null(),
+        type_coerce(null(), tasks.c.priority.type),
+    )
+    return union_all(states, select(*none_of_these, tags.c.value, tags.c.size, tags.c.first))

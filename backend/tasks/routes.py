@@ -72,7 +72,8 @@ async def list_tasks(
     cursors: CursorCodec = request.app.state.cursors
     this_list = (caller.id, *query.identity)
     after = cursors.decode(query.cursor, *this_list) if query.cursor is not None else None
-    page = await lists.list_tasks(caller.statements, caller.id, query, after)
+    statements = caller.dear_statements if lists.is_dear(query) else caller.statements
+    page = await lists.list_tasks(statements, caller.id, query, after)
     response = Response(to_json(page.tasks), media_type="application/json")
     if page.end is not None:
         cursor = cursors.encode(page.end, *this_list)
@@ -212,14 +213,14 @@ async def delete_task(
 @router.get("/count", summary="Count tasks")
 async def count_tasks(caller: CallerDep, query: Annotated[TaskFilter, Query()]) -> TaskCount:
     """How many of the caller's tasks meet a filter."""
-    return TaskCount(count=await lists.count_tasks(caller.statements, caller.id, query))
+    return TaskCount(count=await lists.count_tasks(caller.dear_statements, caller.id, query))
 
 
 @router.get("/stats", summary="Statistics")
 @aliases.get("/stats", include_in_schema=False)
 async def get_stats(caller: CallerDep) -> TaskStats:
     """How many tasks the caller has: in all, by state, by priority and by tag."""
-    return await lists.get_stats(caller.statements, caller.id)
+    return await lists.get_stats(caller.dear_statements, caller.id)
 
 
 @router.get("/recurrence", summary="Preview a pattern")

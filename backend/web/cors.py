@@ -50,6 +50,8 @@ _SENT = (
     "Idempotency-Replayed",
     "Link",
     "Location",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "WWW-Authenticate",
     "X-Request-ID",

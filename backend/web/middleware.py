@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from starlette._utils import get_route_path
@@ -12,11 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.config import Settings
-from backend.engine.gate import Gate
-from backend.errors import ApiError, Overloaded, RepeatedHeader
+from backend.engine.gate import NOBODY, Gate, asking
+from backend.errors import ApiError, Overloaded, RepeatedHeader, TooManyRequests
 from backend.web.addresses import settled
 from backend.web.cors import Cors
 from backend.web.handlers import REASON, problem
+from backend.web.limits import ANSWER_HEADERS, UNLIMITED_PATHS, Limits
 from backend.web.logs import log_request, request_id
 
 log = logging.getLogger("backend.requests")
@@ -53,14 +54,26 @@ class RequestMiddleware:
     """The one layer around every request. Five of them cost a tenth of a request more.
 
     It gives each an id (a client's own `X-Request-ID` where it is sane), security headers and a log line;
-    CORS to those that name their origin (the others, from servers, need none of its work); turns them away
-    while the line for the database is full, before they cost anything; stops reading a body that is too
-    large; and answers 500 where nobody caught an error, inside CORS, so that browsers may read it.
+    CORS to those that name their origin (the others, from servers, need none of its work); turns those away
+    whose line for the database is full, and those without a token of which too many came, before they cost
+    anything; stops reading a body that is too large; and answers 500 where nobody caught an error, inside
+    CORS, so that browsers may read it.
     """
 
-    def __init__(self, app: ASGIApp, *, gate: Gate, docs_path: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        gate: Gate,
+        limits: Limits,
+        known: Callable[[bytes], str],
+        docs_path: str,
+        settings: Settings,
+    ) -> None:
         self._app = app
         self._gate = gate
+        self._limits = limits
+        self._known = known  # whose an Authorization header is, where that is known already
         self._docs_path = docs_path
         self._trusts_prefix = settings.trust_forwarded_prefix
         self._serve_browser = Cors(self._serve, settings)
@@ -71,28 +84,30 @@ class RequestMiddleware:
             await self._app(scope, receive, brief)
             return
         began = time.perf_counter()
-        own_id, names_origin, prefix, repeated = _read_headers(scope["headers"])
-        name = own_id if _ACCEPTABLE_ID.fullmatch(own_id) else os.urandom(16).hex().encode()
+        read = _read_headers(scope["headers"])
+        name = read.own_id if _ACCEPTABLE_ID.fullmatch(read.own_id) else os.urandom(16).hex().encode()
         reset = request_id.set(name.decode())
+        asking.set(NOBODY)
         method = scope["method"]
-        scope = settled(scope, prefix if self._trusts_prefix else b"")
+        scope = settled(scope, read.prefix if self._trusts_prefix else b"")
         headers = _DOCS_HEADERS if get_route_path(scope) == self._docs_path else _HEADERS
-        exchange = scope[_EXCHANGE] = _Exchange(
-            receive, send, [*headers, (b"x-request-id", name)], is_head=method == "HEAD"
-        )
+        headers = scope[ANSWER_HEADERS] = [*headers, (b"x-request-id", name)]
+        exchange = scope[_EXCHANGE] = _Exchange(receive, send, read, headers, is_head=method == "HEAD")
         try:
-            serve: ASGIApp = self._serve_browser if names_origin else self._serve
-            if repeated:
-                serve = problem(RepeatedHeader(repeated.decode()))
+            serve: ASGIApp = self._serve_browser if read.names_origin else self._serve
+            if read.repeated:
+                serve = problem(RepeatedHeader(read.repeated.decode()))
             await serve(scope, exchange.receive, exchange.send)
         finally:
             _log_request(method, scope, exchange.status, time.perf_counter() - began)
             request_id.reset(reset)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, or answer that it cannot be: the line is full, or an error was not caught."""
-        if self._gate.is_full and get_route_path(scope).startswith("/api/"):
-            await problem(Overloaded())(scope, receive, send)
+        """Hand the request on, or answer that it cannot be: it is refused, or an error was not caught."""
+        try:
+            self._admit(scope)
+        except (Overloaded, TooManyRequests) as error:
+            await problem(error)(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)
@@ -102,15 +117,42 @@ class RequestMiddleware:
                 raise  # too late for another answer: the connection is cut
             await problem(ApiError())(scope, receive, send)
 
+    def _admit(self, scope: Scope) -> None:
+        """Let a request pass, if it is not known already that it will be refused.
+
+        Raises:
+            Overloaded: the line of whoever asks is full.
+            TooManyRequests: it has no token, and too many such came from its address.
+        """
+        path, read = get_route_path(scope), scope[_EXCHANGE].read
+        is_api = path.startswith("/api/")
+        if is_api and self._gate.is_full and self._gate.refuses(self._who(read)):
+            raise Overloaded
+        if is_api and (read.authorization or read.has_cookie):
+            return  # whether that is good is found out where users are
+        if path in UNLIMITED_PATHS or scope["method"] == "OPTIONS" or self._who(read):
+            return
+        self._limits.count_address(scope)
+
+    def _who(self, read: "_Read") -> str:
+        return self._known(read.authorization) if read.authorization else NOBODY
+
 
 class _Exchange:
-    """A request's body as it comes in, and its answer as it goes out."""
+    """A request's headers as they were read and its body as it comes in, and its answer as it goes out."""
 
-    __slots__ = ("_headers", "_is_head", "_receive", "_send", "_size", "status")
+    __slots__ = ("_headers", "_is_head", "_receive", "_send", "_size", "read", "status")
 
     def __init__(
-        self, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]], *, is_head: bool
+        self,
+        receive: Receive,
+        send: Send,
+        read: "_Read",
+        headers: list[tuple[bytes, bytes]],
+        *,
+        is_head: bool,
     ) -> None:
+        self.read = read
         self._receive = receive
         self._send = send
         self._headers = headers
@@ -143,10 +185,13 @@ class _Read(NamedTuple):
     names_origin: bool
     prefix: bytes  # the last X-Forwarded-Prefix: the nearest proxy's
     repeated: bytes  # the name of a header that contradicts itself
+    authorization: bytes
+    has_cookie: bool
 
 
 def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> _Read:
     own_id = prefix = repeated = b""
+    has_cookie = False
     once: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _ONCE:
@@ -156,7 +201,9 @@ def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> _Read:
             own_id = own_id or value
         elif name == b"x-forwarded-prefix":
             prefix = value.rstrip(b"/")
-    return _Read(own_id, b"origin" in once, prefix, repeated)
+        elif name == b"cookie":
+            has_cookie = True
+    return _Read(own_id, b"origin" in once, prefix, repeated, once.get(b"authorization", b""), has_cookie)
 
 
 def _log_request(method: str, scope: Scope, status: int, seconds: float) -> None:

@@ -6,6 +6,8 @@ import pytest
 from fastapi import FastAPI
 
 from backend.models import tasks
+from backend.tasks.filters import parse_list_query
+from backend.tasks.lists import TAGS_COUNTED, is_dear
 from tests.conftest import Client, Sent
 from tests.tasks.test_routes import next_link
 from tests.test_words import IN_ORDER
@@ -255,6 +257,39 @@ async def test_stats_count_each_kind(planned: Client, statements: Sent) -> None:
         "by_priority": {"low": 1, "medium": 3, "high": 1},
         "by_tag": {"work": 2, "home": 2},
     }
+
+
+async def test_stats_name_the_tags_that_most_tasks_have(alice: Client) -> None:
+    """However many tags somebody makes up, the answer has a thousand, the most used among them."""
+    made_up = [[f"t{n}-{m}" for m in range(19)] + ["often"] for n in range(60)]
+    operations = [{"op": "create", "title": "a", "tags": tags} for tags in made_up]
+    assert (await alice.post("/api/tasks/batch", json={"operations": operations})).status_code == 200
+    stats = (await alice.get("/api/tasks/stats")).json()
+    assert (stats["total"], len(stats["by_tag"]), stats["by_tag"]["often"]) == (60, TAGS_COUNTED, 60)
+
+
+@pytest.mark.parametrize(
+    ("query", "dear"),
+    [
+        ("", False),
+        ("limit=50", False),
+        ("status=pending&order=asc", False),
+        ("completed=false&cursor=x", False),
+        ("sort=due_date", False),
+        ("sort=due_date&order=desc", True),  # what has none stands last: no index says so
+        ("sort=due_date&status=pending", True),
+        ("status=completed", True),
+        ("sort=title", True),
+        ("sort=updated", True),
+        ("priority=low", True),
+        ("tag=a", True),
+        ("search=a", True),
+        ("due_before=2026-01-01", True),
+    ],
+)
+def test_dear_is_what_may_read_all_tasks(query: str, dear: bool) -> None:
+    """A list whose tasks an index has in its order ends with its page; no other is sure to."""
+    assert is_dear(parse_list_query(query.encode()).query) is dear
 
 
 async def test_stats_of_nothing(alice: Client) -> None:

@@ -48,7 +48,7 @@ async def run_batch(
         written = [result.model_dump_json() async for result in sliced(results)]
         return Reply(200, f'{{"results":[{",".join(written)}]}}'.encode(), {})
 
-    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
+    return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)
 
 
 @router.post(
@@ -74,7 +74,7 @@ async def complete_all(
         count = CompletedCount(completed=await crud.complete_all(statements, caller.id, query, most))
         return Reply(200, count.model_dump_json().encode(), {})
 
-    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
+    return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)
 
 
 @router.delete(
@@ -95,4 +95,4 @@ async def delete_all(
         count = DeletedCount(deleted=await crud.delete_all(statements, caller.id, query))
         return Reply(200, count.model_dump_json().encode(), {})
 
-    return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
+    return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)

@@ -115,7 +115,7 @@ async def import_tasks(
         )
         return Reply(200, reply.model_dump_json().encode(), {})
 
-    return await answer_once(request, caller.statements, caller.id, idempotency_key, write_all)
+    return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write_all)
 
 
 def _kind(request: Request) -> Format:
