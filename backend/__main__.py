@@ -21,10 +21,12 @@ from backend.db import Database
 from backend.errors import ApiError
 from backend.main import create_app
 from backend.web import logs
+from backend.web.protocol import BoundedProtocol
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10  # how long running requests may take to finish once the process was told to stop
+BACKLOG = 256  # connections that wait to be accepted: all of them may be, before one is refused
 TOKEN_SECONDS = 24 * 60 * 60
 
 
@@ -53,7 +55,11 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what runs."""
+    """Serve until SIGTERM or SIGINT, then finish what runs, for STOP_SECONDS at most."""
+
+    class Protocol(BoundedProtocol):
+        per_address = settings.connections_per_address
+
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
@@ -63,6 +69,10 @@ def serve(settings: Settings) -> None:
         server_header=False,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=STOP_SECONDS,
+        http=Protocol,
+        ws="none",
+        limit_concurrency=settings.connections_max,
+        backlog=BACKLOG,
     )
     # uvicorn stops gracefully at a signal and then raises it again: for us that is a normal end.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     forwarded_allow_ips: str = "127.0.0.1"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=PORT_MAX)
+    connections_max: int = Field(default=1000, ge=1, le=100_000)
+    connections_per_address: int | None = Field(default=None, ge=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 

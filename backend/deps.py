@@ -1,8 +1,10 @@
 """The typed aliases that routes are written with."""
 
-from typing import Annotated, NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,6 +15,8 @@ from backend.engine.gate import asking
 from backend.engine.statements import Statements
 from backend.errors import ForeignOrigin, ForeignUser, Unauthorized
 from backend.web.limits import Limits, address
+
+_CALLER = "task_api.caller"  # in the scope: this request's, once it is known
 
 
 class Caller(NamedTuple):
@@ -30,25 +34,31 @@ class _Authenticated(HTTPBearer):
     """The caller of a request. As a security scheme it also puts the token into the OpenAPI document."""
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override] # not credentials: a user
-        state, scope = request.app.state, request.scope
-        limits: Limits = state.limits
-        session = _session(request) if state.settings.auth_accept_sessions else ""
-        if session:
-            limits.before_lookup(scope, session)
-            asking.set(f"address {address(scope)}")  # who guesses waits in a line of their own
-        try:
-            user = await authenticate(request)
-        except (Unauthorized, ForeignOrigin):
-            limits.count_address(scope)
-            raise
-        asking.set(user.id)
-        if session:
-            limits.remember(session, user.id)
-        if "user_id" not in scope:  # else FastAPI looks again at what was unusual for HotRoutes
-            scope["user_id"] = user.id
-            limits.count_user(scope, user.id)
-        database: Database = state.database
-        return Caller(user.id, database.statements, database.dear_statements)
+        caller: Caller | None = request.scope.get(_CALLER)
+        if caller is None:
+            caller = request.scope[_CALLER] = await _find_out(request)
+        return caller
+
+
+async def _find_out(request: Request) -> Caller:
+    state, scope = request.app.state, request.scope
+    limits: Limits = state.limits
+    session = _session(request) if state.settings.auth_accept_sessions else ""
+    if session:
+        limits.before_lookup(scope, session)
+        asking.set(f"address {address(scope)}")  # who guesses waits in a line of their own
+    try:
+        user = await authenticate(request)
+    except (Unauthorized, ForeignOrigin):
+        limits.count_address(scope)
+        raise
+    asking.set(user.id)
+    if session:
+        limits.remember(session, user.id)
+    scope["user_id"] = user.id
+    limits.count_user(scope, user.id)
+    database: Database = state.database
+    return Caller(user.id, database.statements, database.dear_statements)
 
 
 def _session(request: Request) -> str:
@@ -65,6 +75,21 @@ authenticated = _Authenticated(
 
 # One dependency, not one for the user and one for the statements: FastAPI takes its time for each.
 CallerDep = Annotated[Caller, Depends(authenticated)]
+
+
+class OwnedRoute(APIRoute):
+    """A route that finds out who asks before it reads the body; FastAPI parses that first."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def authenticate_first(request: Request) -> Response:
+            if authenticated not in request.app.dependency_overrides:
+                await authenticated(request)
+            return await handle(request)
+
+        return authenticate_first if self.body_field else handle
+
 
 # An ordinary session of SQLModel's, in one transaction that is committed before the answer is sent. It holds
 # a connection from its beginning to its end: a route that takes it does nothing slow beside the database.

@@ -22,6 +22,10 @@ ApiError
 │   ├── InvalidBody
 │   ├── RepeatedHeader
 │   └── KeyReused
+├── BadRequest (400)
+├── RequestTimeout (408)
+├── UrlTooLong (414)
+├── HeadersTooLarge (431)
 ├── TooManyRequests (429)
 └── Unavailable (503)
     ├── KeysUnavailable
@@ -31,7 +35,8 @@ ApiError
     ├── DatabaseReadOnly
     ├── SchemaOutdated
     ├── StatementTimeout
-    └── Overloaded
+    ├── Overloaded
+    └── ConnectionsUsedUp
 
 The docstring of a class is the `detail` its clients read; `code` is for programs. An error that says more
 brings its own `members`, and the `model` that documents its answer.
@@ -240,6 +245,34 @@ class KeyReused(InvalidRequest):
     loc = ("header", "Idempotency-Key")
 
 
+class BadRequest(ApiError):
+    """The request is not HTTP/1.1 as this service reads it"""
+
+    status = 400
+    code = "bad_request"
+
+
+class RequestTimeout(ApiError):
+    """The request did not come in time; send it without pauses"""
+
+    status = 408
+    code = "request_timeout"
+
+
+class UrlTooLong(ApiError):
+    """The URL is longer than 8 KiB"""
+
+    status = 414
+    code = "url_too_long"
+
+
+class HeadersTooLarge(ApiError):
+    """The headers are more than 100, or larger than 32 KiB"""
+
+    status = 431
+    code = "headers_too_large"
+
+
 class TooManyRequests(ApiError):
     """More requests in a minute than there may be; try again after the seconds of Retry-After"""
 
@@ -306,3 +339,9 @@ class Overloaded(Unavailable):
     """Too many requests are waiting for the database; try again shortly"""
 
     code = "overloaded"
+
+
+class ConnectionsUsedUp(Unavailable):
+    """All connections of the service are in use; try again shortly"""
+
+    code = "connections_used_up"

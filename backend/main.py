@@ -15,7 +15,7 @@ from backend.auth.caller import known_user
 from backend.auth.tokens import TokenVerifier
 from backend.config import Settings, load_settings
 from backend.db import Database
-from backend.deps import authenticated, require_own_path
+from backend.deps import OwnedRoute, authenticated, require_own_path
 from backend.errors import (
     AmbiguousSession,
     ApiError,
@@ -133,9 +133,10 @@ def _owned_routes() -> list[APIRoute]:
     of_user = errors | handlers.documented(ForeignOrigin, ForeignUser)
     routes: list[APIRoute] = []
     for path, router in NOUNS:
-        routes += routes_under(f"/api{path}", router, errors, Depends(authenticated))
+        routes += routes_under(f"/api{path}", router, errors, Depends(authenticated), kind=OwnedRoute)
     for path, router in NOUNS:
-        routes += routes_under(f"/api/{{user_id}}{path}", router, of_user, Depends(require_own_path))
+        owned = Depends(require_own_path)
+        routes += routes_under(f"/api/{{user_id}}{path}", router, of_user, owned, kind=OwnedRoute)
     return routes
 
 

@@ -86,6 +86,8 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "forwarded_allow_ips": [("10.0.0.0/8", "10.0.0.0/8"), ("*", "*")],
     "host": [("0.0.0.0", "0.0.0.0"), ("::1", "::1")],
     "port": [("0", 0), ("65535", 65535)],
+    "connections_max": [("1", 1)],
+    "connections_per_address": [("1", 1)],
     "log_level": [(level, level) for level in ("debug", "info", "warning", "error")],
     "log_format": [("text", "text"), ("json", "json")],
 }
@@ -140,6 +142,8 @@ BAD: dict[str, list[str]] = {
         "http://localhost:99999",
     ],
     "port": ["-1", "65536", "http", "80.5"],
+    "connections_max": ["0", "100001"],
+    "connections_per_address": ["0"],
     "log_level": ["verbose", "5"],
     "log_format": ["xml"],
 }

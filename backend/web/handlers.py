@@ -45,7 +45,12 @@ def documented(*errors: type[ApiError]) -> Responses:
 
 
 # Not http.HTTPStatus' phrases: they change with Python's version.
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "content_too_large"}
+_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "content_too_large",
+}
 
 ALWAYS_DOCUMENTED: Responses = {
     413: {"model": Problem, "description": "The body is larger than 1 MiB"},

@@ -1,5 +1,6 @@
 """What happens around every request: its id, its log line, the security headers, and no bare 500."""
 
+import asyncio
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from backend.config import Settings
 from backend.engine.gate import NOBODY, Gate, asking
 from backend.errors import ApiError, Overloaded, RepeatedHeader, TooManyRequests
 from backend.web.addresses import settled
+from backend.web.answers import PIECE, Outbox, Unread
 from backend.web.cors import Cors
 from backend.web.handlers import REASON, problem
 from backend.web.limits import ANSWER_HEADERS, UNLIMITED_PATHS, Limits
@@ -23,6 +25,7 @@ from backend.web.logs import log_request, request_id
 log = logging.getLogger("backend.requests")
 
 BODY_MAX = 1024 * 1024
+BODY_SECONDS = 30.0  # without a byte of a body that somebody waits for; the server's own bound is tighter
 
 _EXCHANGE = "task_api.exchange"  # in the scope: this request's _Exchange
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
@@ -56,8 +59,8 @@ class RequestMiddleware:
     It gives each an id (a client's own `X-Request-ID` where it is sane), security headers and a log line;
     CORS to those that name their origin (the others, from servers, need none of its work); turns those away
     whose line for the database is full, and those without a token of which too many came, before they cost
-    anything; stops reading a body that is too large; and answers 500 where nobody caught an error, inside
-    CORS, so that browsers may read it.
+    anything; stops reading a body that is too large or does not come; sends large answers in pieces; and
+    answers 500 where nobody caught an error, inside CORS, so that browsers may read it.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class RequestMiddleware:
         self._limits = limits
         self._known = known  # whose an Authorization header is, where that is known already
         self._docs_path = docs_path
+        self._outbox = Outbox()
         self._trusts_prefix = settings.trust_forwarded_prefix
         self._serve_browser = Cors(self._serve, settings)
 
@@ -92,7 +96,9 @@ class RequestMiddleware:
         scope = settled(scope, read.prefix if self._trusts_prefix else b"")
         headers = _DOCS_HEADERS if get_route_path(scope) == self._docs_path else _HEADERS
         headers = scope[ANSWER_HEADERS] = [*headers, (b"x-request-id", name)]
-        exchange = scope[_EXCHANGE] = _Exchange(receive, send, read, headers, is_head=method == "HEAD")
+        exchange = scope[_EXCHANGE] = _Exchange(
+            receive, send, read, self._outbox, headers, is_head=method == "HEAD"
+        )
         try:
             serve: ASGIApp = self._serve_browser if read.names_origin else self._serve
             if read.repeated:
@@ -111,6 +117,8 @@ class RequestMiddleware:
             return
         try:
             await self._app(scope, receive, send)
+        except Unread:
+            pass  # the server closes a connection whose answer is not complete
         except Exception:
             log.exception("unhandled error")
             if scope[_EXCHANGE].status:
@@ -141,13 +149,25 @@ class RequestMiddleware:
 class _Exchange:
     """A request's headers as they were read and its body as it comes in, and its answer as it goes out."""
 
-    __slots__ = ("_headers", "_is_head", "_receive", "_send", "_size", "read", "status")
+    __slots__ = (
+        "_headers",
+        "_is_head",
+        "_more",
+        "_outbox",
+        "_receive",
+        "_send",
+        "_size",
+        "_streams",
+        "read",
+        "status",
+    )
 
     def __init__(
         self,
         receive: Receive,
         send: Send,
         read: "_Read",
+        outbox: Outbox,
         headers: list[tuple[bytes, bytes]],
         *,
         is_head: bool,
@@ -155,14 +175,24 @@ class _Exchange:
         self.read = read
         self._receive = receive
         self._send = send
+        self._outbox = outbox
         self._headers = headers
         self._is_head = is_head
         self._size = 0
+        self._more = True  # of the body is to come
+        self._streams = False  # the answer came in parts before
         self.status = 0  # of the answer, once it has begun
 
     async def receive(self) -> Message:
         """Stop reading a body that is too large. FastAPI's own limit answers in plain text, outside CORS."""
-        message = await self._receive()
+        if not self._more:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPException(408, f"No more of the body came for {BODY_SECONDS:.0f} seconds") from None
+        self._more = message.get("more_body", False)
         self._size += len(message.get("body", b""))
         if self._size > BODY_MAX:
             raise HTTPException(413, f"The body is larger than {BODY_MAX} bytes")
@@ -173,9 +203,15 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], *self._headers]
-        elif self._is_head:
+            await self._send(message)
+            return
+        if self._is_head:
             message["body"] = b""
-        await self._send(message)
+        if self._streams or message.get("more_body") or len(message.get("body", b"")) > PIECE:
+            self._streams = True
+            await self._outbox.send(self._send, message)
+        else:
+            await self._send(message)
 
 
 class _Read(NamedTuple):

@@ -23,9 +23,13 @@ def operation_id(route: APIRoute) -> str:
 
 
 def routes_under(
-    prefix: str, router: APIRouter, responses: Responses, *dependencies: params.Depends
+    prefix: str,
+    router: APIRouter,
+    responses: Responses,
+    *dependencies: params.Depends,
+    kind: type[APIRoute] | None = None,
 ) -> Iterator[APIRoute]:
-    """Make the routes of `router` under `prefix`, with whatever each of them says of itself.
+    """Make the routes of `router` under `prefix`, each with whatever it says of itself, of a `kind` if given.
 
     `responses` and `dependencies` are those of all of them: a route's own have the last word, or come after.
     """
@@ -38,7 +42,7 @@ def routes_under(
             "dependencies": [*dependencies, *route.dependencies],
             "generate_unique_id_function": operation_id,
         }
-        yield type(route)(**said)
+        yield (kind or type(route))(**said)
 
 
 def add_routes(app: FastAPI, routes: Iterable[APIRoute]) -> None:
