@@ -115,6 +115,11 @@ class Server:
         assert self._process is not None, "it runs"
         return cpu_seconds(psutil.Process(self._process.pid))
 
+    def memory(self) -> int:
+        """The bytes of memory that it has."""
+        assert self._process is not None, "it runs"
+        return int(psutil.Process(self._process.pid).memory_info().rss)
+
     async def _end(self, number: Signals) -> int:
         process = self._process
         if process is None:

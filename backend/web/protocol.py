@@ -44,6 +44,7 @@ WAIT_SECONDS = 10.0
 BODY_GRACE_SECONDS, BODY_RATE = 10.0, 16 * 1024
 LINGER_SECONDS = 3.0  # so long what a refused client still sends is thrown away: a reset would eat its answer
 SWEEP_SECONDS = 1.0
+STOP_SECONDS = 5.0  # what a client may still take once the server stops: half of what requests may
 HEALTH = b"/health"
 
 
@@ -71,6 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._paused = 0.0  # since when nothing could be written
         self._refusal: ApiError | None = None
         self._refused = False
+        self._stops: float | None = None  # when the server began to stop
         self.crowded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
@@ -140,22 +142,28 @@ class BoundedProtocol(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """End it if it is overdue."""
         waited = now - self.since
-        if self._refused or self.transport.is_closing():
-            if waited > (LINGER_SECONDS if self._refused else PIECE_SECONDS):
+        closing = self._refused or self.transport.is_closing()
+        blocked = self.flow.write_paused
+        if self._stops is not None and (closing or blocked or not self._whole):
+            if now - self._stops > STOP_SECONDS:
                 self.cut()
-        elif self.flow.write_paused:
-            if now - self._paused > PIECE_SECONDS:
+        elif closing or blocked:
+            since = self._paused if blocked else self.since
+            if now - since > (LINGER_SECONDS if self._refused else PIECE_SECONDS):
                 self.cut()
         elif self in self.door.waiting:
             if waited > max(WAIT_SECONDS, self.timeout_keep_alive + SWEEP_SECONDS):
                 self._refuse(RequestTimeout()) if self._head else self.cut()
-        elif not self._whole:
-            if self.flow.read_paused:  # it is the service that has not asked for more
-                self.since += SWEEP_SECONDS
-            elif waited > BODY_GRACE_SECONDS + self._body / BODY_RATE:
-                self._refuse(RequestTimeout())
         else:
+            self._look_at_body(now, waited)
+
+    def _look_at_body(self, now: float, waited: float) -> None:
+        if self._whole:
             self.since = now  # the service's own time
+        elif self.flow.read_paused:  # it is the service that has not asked for more
+            self.since += SWEEP_SECONDS
+        elif waited > BODY_GRACE_SECONDS + self._body / BODY_RATE:
+            self._refuse(RequestTimeout())
 
     def cut(self) -> None:
         """End it at once, whatever is on its way."""
@@ -169,7 +177,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._see_out()
 
     def shutdown(self) -> None:
-        self.since = self.loop.time()
+        self.since = self._stops = self.loop.time()
         super().shutdown()
 
     def _refuse(self, error: ApiError) -> None:

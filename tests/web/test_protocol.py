@@ -83,7 +83,14 @@ async def serving(app: Any = None, *, per_address: int | None = None, **options:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every bound in time is a moment."""
-    for name in ("WAIT_SECONDS", "BODY_GRACE_SECONDS", "PIECE_SECONDS", "LINGER_SECONDS", "SWEEP_SECONDS"):
+    for name in (
+        "WAIT_SECONDS",
+        "STOP_SECONDS",
+        "BODY_GRACE_SECONDS",
+        "PIECE_SECONDS",
+        "LINGER_SECONDS",
+        "SWEEP_SECONDS",
+    ):
         monkeypatch.setattr(protocol, name, 0.05)
 
 
