@@ -27,7 +27,16 @@ LINES_MAX = 350
 # A package is one room, but for those whose files stand on several floors; these are named one by one.
 LAYERS = (
     ("tasks.rrule", "words"),
-    ("backend", "columns", "errors", "slices", "auth.strength", "engine.dsn", "tasks.recurrence"),
+    (
+        "backend",
+        "columns",
+        "errors",
+        "slices",
+        "fair_cache",
+        "auth.strength",
+        "engine.dsn",
+        "tasks.recurrence",
+    ),
     ("models",),
     ("config",),
     ("engine",),

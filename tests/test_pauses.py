@@ -2,11 +2,17 @@
 
 import gc
 import json
+from base64 import urlsafe_b64encode
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
 
-from tests.conftest import Client
+from backend.models import tasks
+from backend.tasks.fields import INSERTED
+from tests.conftest import Client, token_for
 from tests.pauses import PAUSE_MAX, watched
 
 DEAR = [
@@ -47,6 +53,7 @@ def lines(*items: dict[str, Any]) -> bytes:
 
 MIB = 1024 * 1024
 BATCH, IMPORT = "/api/tasks/batch?atomic=false", "/api/tasks/import"
+CSV = f"{IMPORT}?format=csv"
 CASES = {
     "dear patterns in a batch": (BATCH, operations(*({"op": "create", **series(n)} for n in range(500)))),
     "long texts in a batch": (BATCH, operations(*({"op": "create", **LONG} for _ in range(150)))),
@@ -60,6 +67,10 @@ CASES = {
     "a body of numbers": ("/api/tasks", b'{"title": "x", "y": [' + b"1," * (MIB // 2 - 20) + b"1]}"),
     "a body of keys": ("/api/tasks", json.dumps({f"{n}": n for n in range(60_000)}).encode()),
     "a body of objects": ("/api/tasks", b'{"title": "x", "y": [' + b"{}," * (MIB // 3 - 20) + b"{}]}"),
+    "a file of quotes": (CSV, b"title\n" + b'"' * (MIB - 10)),
+    "a file of broken quotes": (CSV, b"title\n" + b'a"b","\n' * (MIB // 7 - 10)),
+    "a file of open quotes": (CSV, b"title\n" + b'"a\n' * (MIB // 3 - 10)),
+    "a file of commas": (CSV, b"title\n" + b"," * (MIB - 10)),
     "a batch of nothing": (BATCH, b'{"operations": [' + b"1," * (MIB // 2 - 20) + b"1]}"),
 }
 
@@ -67,7 +78,7 @@ CASES = {
 async def send(client: Client, path: str, content: bytes) -> tuple[int, float]:
     """Send a body; return the status, and the longest pause meanwhile."""
     assert len(content) <= MIB
-    kind = "application/x-ndjson" if "import" in path else "application/json"
+    kind = "text/csv" if path == CSV else "application/x-ndjson" if path == IMPORT else "application/json"
     headers = {"Content-Type": kind}
     await client.get("/api/tasks")
     gc.collect()
@@ -86,6 +97,75 @@ async def test_no_body_holds_the_loop(alice: Client, name: str) -> None:
     status, pause = await send(alice, *CASES[name])
     assert status in (200, 201, 422)
     assert pause < PAUSE_MAX
+
+
+FACE = quote("\U0001f600")
+EVERYTHING = "&".join(
+    [
+        "search=" + quote(" ".join(f"{n}" + "\U00010400" * 18 for n in range(10))),
+        *(f"tag={n:02}{FACE * 48}" for n in range(20)),
+        *(f"priority={n:02}{FACE * 48}" for n in range(20)),
+        "due_before=2026-11-21&due_after=2026-11-20&created_after=2020-01-01&updated_after=2020-01-01",
+        "status=pending&overdue=false&has_due_date=true&sort=relevance&order=asc&limit=1000",
+    ]
+)
+KIB_60 = 60 * 1024
+LONG_REQUESTS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "every filter": ("GET", f"?{EVERYTHING}", {}),
+    "every filter for a count": ("GET", f"/count?{EVERYTHING}", {}),
+    "unknown parameters": ("GET", "?" + "&".join(f"aB{n}=1" for n in range(7000)), {}),
+    "one filter again and again": ("GET", "?" + "tag=a&" * 10_000, {}),
+    "a parameter of escapes": ("GET", "?search=" + "%F0" * (KIB_60 // 3), {}),
+    "a long cursor": ("GET", "?cursor=" + "eyJ" * 1365, {}),
+    "a cursor that nests": ("GET", f"?cursor={urlsafe_b64encode(b'[' * 3000).decode()}", {}),
+    "many versions": ("PATCH", "/1", {"If-Match": ",".join(f'"{n}"' for n in range(10_000))}),
+    "a long version": ("PATCH", "/1", {"If-Match": f'"{"9" * KIB_60}"'}),
+    "versions of commas": ("PATCH", "/1", {"If-Match": "," * KIB_60}),
+    "versions of open quotes": ("PATCH", "/1", {"If-Match": '"W/' * (KIB_60 // 3)}),
+    "a known version": ("GET", "/1", {"If-None-Match": ",".join(f'W/"{n}"' for n in range(9_000))}),
+    "a huge token": ("GET", "", {"Authorization": "Bearer " + "eyJh" * (KIB_60 // 4)}),
+    "a token of dots": ("GET", "", {"Authorization": "Bearer " + "." * KIB_60}),
+    "a token as long as may be": ("GET", "", {"Authorization": f"Bearer {token_for('alice', x='y' * 6000)}"}),
+    "many cookies": ("GET", "", {"Cookie": "; ".join(f"a{n}=b" for n in range(7000)), "Authorization": ""}),
+}
+
+
+@pytest.mark.parametrize("name", LONG_REQUESTS)
+async def test_no_head_holds_the_loop(alice: Client, name: str) -> None:
+    """Neither the longest that is understood, nor what is refused: query strings, versions, tokens."""
+    method, path, headers = LONG_REQUESTS[name]
+    await alice.new_task()
+    gc.collect()
+    gc.disable()
+    try:
+        # httpx would take its time over the address; the app gets the same.
+        request = alice.build_request(method, f"/api/tasks{path}", headers=headers, json={"title": "b"})
+        async with watched() as pauses:
+            response = await alice.send(request)
+    finally:
+        gc.enable()
+    assert response.status_code < 500
+    assert pauses.longest < PAUSE_MAX
+
+
+async def test_no_long_list_holds_the_loop(alice: Client, app: FastAPI) -> None:
+    """A thousand tasks of the longest texts, which are more than 9 MB."""
+    await alice.new_task(**LONG | {"description": "\U0001f600" * 1000})
+    columns = [tasks.c[name] for name in INSERTED]
+    more = tasks.insert().from_select(columns, select(*columns))
+    async with app.state.database.engine.execution_options(unobserved=True).begin() as connection:
+        for _ in range(10):
+            await connection.execute(more)
+    await alice.get("/api/tasks?limit=1")
+    gc.collect()
+    gc.disable()
+    try:
+        async with watched() as pauses:
+            response = await alice.get("/api/tasks")
+    finally:
+        gc.enable()
+    assert len(response.content) > 9_000_000
+    assert pauses.longest < PAUSE_MAX
 
 
 async def test_no_answer_holds_the_loop(alice: Client) -> None:

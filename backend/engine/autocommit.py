@@ -78,11 +78,11 @@ class Autocommit(Statements):
     async def _run(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         async with self._turn():
             try:
-                return await self._fetch(prepared.sql, arguments)
+                return await self._fetch(prepared, arguments)
             except DBAPIError as error:
                 if not never_ran(error) and not (prepared.reads and is_dead_connection(error)):
                     raise
-                return await self._fetch(prepared.sql, arguments)
+                return await self._fetch(prepared, arguments)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -94,13 +94,13 @@ class Autocommit(Statements):
                 await connection.invalidate()
                 raise
 
-    async def _fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    async def _fetch(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement on a pooled connection, as the driver has it."""
         for observe in self.observers:
-            observe(sql, arguments)
+            observe(prepared.sql, arguments)
         if self._keeps_statements:
-            return await self._fetch_kept(sql, arguments)
-        return await greenlet_spawn(self._fetch_with_cursor, sql, arguments)
+            return await self._fetch_kept(prepared, arguments)
+        return await greenlet_spawn(self._fetch_with_cursor, prepared.sql, arguments)
 
     def _fetch_with_cursor(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         connection: PoolProxiedConnection | None = None
@@ -124,14 +124,18 @@ class Autocommit(Statements):
                 connection.close()
         return rows
 
-    async def _fetch_kept(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    async def _fetch_kept(
+        self, prepared: PreparedStatement, arguments: Sequence[Any]
+    ) -> Sequence[Sequence[Any]]:
         pool: Any = self._engine.pool
         entry = await self._borrow(pool)
         driver: Any = entry.driver_connection
         try:
-            rows: Sequence[Sequence[Any]] = await driver.fetch_kept(sql, arguments)
+            rows: Sequence[Sequence[Any]] = await driver.fetch_kept(
+                prepared.sql, arguments, prepared.user(arguments)
+            )
         except STATEMENT_ERRORS as error:
-            raise self._as_sqlalchemy(error, entry, sql) from error
+            raise self._as_sqlalchemy(error, entry, prepared.sql) from error
         except BaseException as error:  # as above
             slow = isinstance(error, TimeoutError) and await is_slow(entry)
             await greenlet_spawn(entry.invalidate)

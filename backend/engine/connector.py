@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from backend.engine.driver_errors import CONNECT_ERRORS, describe, is_passing
 from backend.errors import DatabaseUnavailable, DatabaseWaking
+from backend.fair_cache import FairCache
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +33,18 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no t
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.name_statement: Callable[[], str] | None = None
-        self._kept: dict[str, Any] = {}
+        self._kept: FairCache[str, Any] = FairCache(KEPT_MAX)
 
-    async def fetch_kept(self, sql: str, arguments: Sequence[Any]) -> list[Any]:
-        """Run a statement that is prepared at its first use; the latest KEPT_MAX are kept."""
-        statement = self._kept.get(sql)
+    async def fetch_kept(self, sql: str, arguments: Sequence[Any], user: object) -> list[Any]:
+        """Run a statement of a user's that is prepared at its first use; KEPT_MAX are kept, fairly.
+
+        asyncpg ends one that is dropped on the server too, before it prepares another.
+        """
+        statement = self._kept.get(sql, user)
         if statement is None:
             assert self.name_statement is not None
-            if len(self._kept) >= KEPT_MAX:
-                del self._kept[next(iter(self._kept))]
-            statement = self._kept[sql] = await self.prepare(sql, name=self.name_statement())
+            statement = await self.prepare(sql, name=self.name_statement())
+            self._kept.put(sql, user, statement)
         rows: list[Any] = await statement.fetch(*arguments)
         return rows
 

@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from sqlalchemy import Dialect, Executable
@@ -57,10 +58,11 @@ class PreparedStatement:
             for name in compiled.positiontup or ()
         )
         self._names = binds.keys()
+        self._owner = next((place for place, (name, *_) in enumerate(self._binds) if name == "owner"), None)
         columns = list(statement.exported_columns) if isinstance(statement, ReturnsRows) else ()
         converters = [_result_processor(column.type, dialect) for column in columns]
         self._converters = tuple((index, convert) for index, convert in enumerate(converters) if convert)
-        names = [str(column.key) for column in columns]
+        names = tuple(str(column.key) for column in columns)
         self._row = _row_type(names) if names else None
 
     def arguments(self, parameters: Mapping[str, object]) -> tuple[Any, ...]:
@@ -79,6 +81,10 @@ class PreparedStatement:
             values.append(convert(value) if convert else value)
         return tuple(values)
 
+    def user(self, arguments: Sequence[Any]) -> object:
+        """Return the user among the driver's arguments; None where the statement has no owner."""
+        return None if self._owner is None else arguments[self._owner]
+
     def rows(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
         """Return the driver's rows with what the columns' types make of their values."""
         return [self._converted(row) for row in rows] if self._converters else rows
@@ -90,7 +96,7 @@ class PreparedStatement:
         """
         if not rows:
             return []
-        make = self._row or _row_type([""] * len(rows[0]))
+        make = self._row or _row_type(("",) * len(rows[0]))
         return [make(row) for row in self.rows(rows)]
 
     def _converted(self, row: Sequence[Any]) -> list[Any]:
@@ -107,7 +113,8 @@ def _result_processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any]
     return own.result_processor(dialect, None)
 
 
-def _row_type(names: Sequence[str]) -> Callable[[Sequence[Any]], Row]:
+@lru_cache(maxsize=64)  # made by exec(), and alike for all lists
+def _row_type(names: tuple[str, ...]) -> Callable[[Sequence[Any]], Row]:
     """What makes named tuples with these names; one that Python cannot have becomes a number."""
     named: Any = namedtuple  # of names that mypy cannot know
     make: Callable[[Sequence[Any]], Row] = named("Row", names, rename=True)._make

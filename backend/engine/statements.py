@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backend.engine.prepared import PreparedStatement, Row
 from backend.errors import DatabaseConflict
+from backend.slices import sliced
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,7 +24,8 @@ CONFLICT_TRIES = 5
 CONFLICT_SECONDS = 2.0  # after which nothing is begun again: SQLite has waited longer by then itself
 _CONFLICT_PAUSE = 0.02  # seconds at most before the second try; twice as long before each further one
 
-AT_ONCE = 250  # sets of parameters: SQLAlchemy works on all that it is given before it lets others go on
+AT_ONCE = 250  # sets of parameters, or rows: work on them all goes on before others have their turn
+_PART = 25  # rows that are converted between two looks at the clock
 
 Parameters = Mapping[str, object]
 Prepare = Callable[[Executable], PreparedStatement]
@@ -62,7 +64,11 @@ class Statements(ABC):
     async def plain(self, statement: Executable, parameters: Parameters) -> Sequence[Sequence[Any]]:
         """Run a statement and return its rows without names, which cost as much as the rest of a row."""
         prepared = self.prepare(statement)
-        return prepared.rows(await self.fetch(prepared, prepared.arguments(parameters)))
+        found = await self.fetch(prepared, prepared.arguments(parameters))
+        if len(found) <= AT_ONCE:
+            return prepared.rows(found)
+        parts = (prepared.rows(found[start : start + _PART]) for start in range(0, len(found), _PART))
+        return [row async for part in sliced(parts) for row in part]
 
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager["Transaction"]:

@@ -1,6 +1,7 @@
 """From a filter to what a statement's rows must meet."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -92,8 +93,14 @@ _PLAIN = tuple(
 )
 
 
+@cache
 def _equals(name: str) -> ColumnElement[bool]:
     return tasks.c[name] == parameter(name, name)
+
+
+@cache
+def _word(number: int) -> ColumnElement[bool]:
+    return _evenly(or_(has(TITLE, number), has(_DESCRIPTION, number)))
 
 
 def conditions(names: tuple[str, ...], words: int) -> ColumnElement[bool]:
@@ -101,7 +108,7 @@ def conditions(names: tuple[str, ...], words: int) -> ColumnElement[bool]:
     return and_(
         OWNED,
         *(_CONDITIONS[name] if name in _CONDITIONS else _equals(name) for name in names),
-        *(_evenly(or_(has(TITLE, n), has(_DESCRIPTION, n))) for n in range(words)),
+        *map(_word, range(words)),
     )
 
 

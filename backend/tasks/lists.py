@@ -1,7 +1,8 @@
 """The statements that look through a user's tasks: lists, counts, statistics. One statement each."""
 
+import asyncio
 from collections import Counter
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -23,7 +24,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from backend.engine.statements import Statements
+from backend.engine.statements import AT_ONCE, Statements
+from backend.fair_cache import fairly_cached
 from backend.models import tasks
 from backend.tasks.conditions import IS_OVERDUE, TITLE, asked, conditions, has
 from backend.tasks.crud import OWNED
@@ -46,6 +48,7 @@ _TITLE_KEY = folded(tasks.c.title_key, tasks.c.title)
 # the page is full. With the number before it, it would read and sort all that a user has wherever the average
 # user, or a filter, has less than a page. With a parameter it would plan the statement anew each time.
 _ONE_MORE = select(bindparam("one_more", type_=Integer())).scalar_subquery()
+_PAGE = select(*READ).limit(_ONE_MORE)
 
 
 # What does not keep an index from being read in its order until the page is full, and the orders that there
@@ -76,9 +79,11 @@ async def list_tasks(
         parameters["after_id"] = after.id
     if after is not None and after.value is not None:
         parameters["after_value"] = after.value
-    statement = _list_statement(names, len(query.words), query.sort, query.direction, continued)
+    statement = _list_statement(user_id, names, len(query.words), query.sort, query.direction, continued)
     rows = await statements.plain(statement, parameters)
     page = [read(row) for row in rows[: query.limit]]
+    if len(page) > AT_ONCE:  # others have their turn before it is written
+        await asyncio.sleep(0)
     if len(rows) <= query.limit:
         return Page(page, None)
     return Page(page, Position(rows[query.limit - 1][_sort_index(query.sort)], page[-1].id))
@@ -95,7 +100,8 @@ def is_dear(query: TaskListQuery) -> bool:
 async def count_tasks(statements: Statements, user_id: str, query: TaskFilter) -> int:
     """Return how many of the user's tasks meet a filter."""
     names, parameters = asked(query)
-    [row] = await statements.all(_count_statement(names, len(query.words)), parameters | {"owner": user_id})
+    statement = _count_statement(user_id, names, len(query.words))
+    [row] = await statements.all(statement, parameters | {"owner": user_id})
     count: int = row[0]
     return count
 
@@ -125,7 +131,7 @@ async def get_stats(statements: Statements, user_id: str) -> TaskStats:
 # Building a statement costs more than running it: each is built once.
 
 
-@lru_cache(maxsize=512)
+@fairly_cached(512)
 def _list_statement(
     names: tuple[str, ...],
     words: int,
@@ -136,7 +142,7 @@ def _list_statement(
     """The rows of a page and one more, which says that there is more; each with its place in the order."""
     column: ColumnElement[Any]
     nullable = False
-    statement = select(*READ).where(conditions(names, words)).limit(_ONE_MORE)
+    statement = _PAGE.where(conditions(names, words))
     if sort in _WORKED_OUT:
         column = _relevance(words) if sort == "relevance" else _TITLE_KEY
         statement = statement.add_columns(column)
@@ -180,12 +186,12 @@ def _relevance(words: int) -> ColumnElement[Any]:
     return total
 
 
-@lru_cache(maxsize=512)
+@fairly_cached(512)
 def _count_statement(names: tuple[str, ...], words: int) -> Select[Any]:
     return select(func.count()).select_from(tasks).where(conditions(names, words))
 
 
-@lru_cache(maxsize=2)
+@cache
 def _stats_statement(dialect: str) -> Any:
     """Rows of two kinds: the sizes of groups of tasks, and of spellings of tags with their first task.
 

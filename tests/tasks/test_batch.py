@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from backend.tasks.batch import crud
+from backend.tasks.errors import TooManyFollowed
 from tests.conftest import Client, Sent
 
 POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -425,3 +427,25 @@ async def test_the_last_day_of_all_can_be_due(alice: Client) -> None:
     [result] = await results(alice, {"op": "create", **last})
     assert result["task"]["due_date"] == "9999-12-31"
     assert (await alice.post("/api/tasks", json=last)).status_code == 201
+
+
+async def test_too_many_to_follow_are_refused(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recurring tasks are worked out one by one: beyond a number, none is completed; others have no limit."""
+    monkeypatch.setattr(crud, "FOLLOWED_MAX", 2)
+    for number in range(3):
+        await alice.new_task(f"series {number}", due_date="2026-11-21", recurring_pattern="daily")
+        await alice.new_task("once")
+    refused = await alice.post("/api/tasks/complete-all")
+    assert refused.status_code == 422
+    [problem] = refused.json()["detail"]
+    assert problem["loc"] == ["query"]
+    assert "choose fewer" in problem["msg"]
+    assert len((await alice.get("/api/tasks?completed=false")).json()) == 6
+    assert (await alice.post("/api/tasks/complete-all?search=once")).json() == {"completed": 3}
+    await alice.delete("/api/tasks?search=2")
+    assert (await alice.post("/api/tasks/complete-all")).json() == {"completed": 2}
+
+
+def test_the_refusal_names_the_limit() -> None:
+    """The sentence that clients read says the number that holds."""
+    assert f" {crud.FOLLOWED_MAX} " in str(TooManyFollowed.__doc__)

@@ -5,7 +5,6 @@ but never in a circle.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from backend.columns import utc_now
 from backend.engine.prepared import Row
 from backend.engine.statements import AT_ONCE, Statements, Transaction, one_transaction
 from backend.errors import FieldError, InvalidBody
+from backend.fair_cache import fairly_cached
 from backend.models import ID_MAX, tasks
 from backend.slices import sliced
 from backend.tasks.batch.schemas import (
@@ -102,7 +102,7 @@ async def complete_all(
     """
     names, parameters = asked(query)
     async with statements.transaction() as transaction:
-        statement = _complete_statement(names, len(query.words))
+        statement = _complete_statement(user_id, names, len(query.words))
         rows = await transaction.all(statement, parameters | {"owner": user_id})
         recurring = [row.id for row in rows if row.recurring_pattern is not None and row.next_task_id is None]
         if len(recurring) > FOLLOWED_MAX:
@@ -128,11 +128,11 @@ async def delete_all(statements: Statements, user_id: str, query: TaskFilter) ->
     if not names and not query.words:
         raise FilterRequired
     async with statements.transaction() as transaction:
-        statement = _delete_statement(names, len(query.words))
+        statement = _delete_statement(user_id, names, len(query.words))
         return await transaction.execute(statement, parameters | {"owner": user_id})
 
 
-@lru_cache(maxsize=128)
+@fairly_cached(128)
 def _complete_statement(names: tuple[str, ...], words: int) -> ReturningUpdate[Any]:
     """Completes the pending tasks that meet a filter. One that WILL_RECUR is met, and left to _Plan."""
     chosen = _chosen(names, words).where(not_(tasks.c.completed))
@@ -145,7 +145,7 @@ def _complete_statement(names: tuple[str, ...], words: int) -> ReturningUpdate[A
     )
 
 
-@lru_cache(maxsize=128)
+@fairly_cached(128)
 def _delete_statement(names: tuple[str, ...], words: int) -> Delete:
     return delete(tasks).where(OWNED, tasks.c.id.in_(_chosen(names, words)))
 

@@ -30,6 +30,7 @@ _BOM = b"\xef\xbb\xbf"
 # so do more apostrophes before one that has some itself, and one alone is the empty text, where an empty cell
 # is none.
 _PROTECTED = re.compile(r"'*(?:[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]|\Z)")
+_COMMAS_MAX = 100_000  # of a line of a CSV
 _TEXT_LINES_MAX = 100_000  # of a file, and of a broken CSV that are read again
 
 
@@ -188,7 +189,10 @@ def _records(lines: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
         nonlocal position
         while position < len(lines):
             position += 1
-            yield lines[position - 1]
+            line = lines[position - 1]
+            if line.count(",") > _COMMAS_MAX:  # the reader makes a record of it in one step
+                raise InvalidFile(f"has more than {_COMMAS_MAX} commas in one line")
+            yield line
 
     reader = csv.reader(following(), strict=True)
     while True:
