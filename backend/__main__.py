@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import uvicorn
 from jose import jwt
@@ -136,6 +136,8 @@ async def _purge(settings: Settings) -> None:
     try:
         for kind in purge.PURGES:
             print(f"removed {await purge.run(database, kind)} {kind.what}", flush=True)
+        forgotten = await purge.forget_changes(database, timedelta(days=settings.trash_days))
+        print(f"removed {forgotten} changes of tasks", flush=True)
     finally:
         await database.close()
 

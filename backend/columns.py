@@ -16,6 +16,7 @@ from sqlalchemy import (
     TypeDecorator,
     Uuid,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -97,6 +98,16 @@ class TextList(TypeDecorator[list[str]]):
         if dialect.name == "postgresql":
             return None  # the driver makes a list of it
         return super().result_processor(dialect, coltype)
+
+
+class Image(TypeDecorator[dict[str, Any]]):
+    """A row as it was, by column."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return JSONB() if dialect.name == "postgresql" else JSON()
 
 
 class no_texts(FunctionElement[list[str]]):  # noqa: N801 - reads as the SQL literal it is

@@ -112,6 +112,7 @@ class Settings(BaseSettings):
     idempotency_keys_max: int = Field(default=10_000, ge=1)
     idempotency_bytes_max: int = Field(default=16 * 2**20, ge=0)
     tasks_max: int | None = Field(default=None, ge=1)
+    trash_days: int = Field(default=30, ge=1, le=3650)
     cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = ["http://localhost:3000"]
     trust_forwarded_prefix: bool = False
     rate_limit: int | None = Field(default=None, ge=0, le=1_000_000)

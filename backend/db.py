@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import Request
-from sqlalchemy import Connection, String, column, event, select, table, text
+from sqlalchemy import String, column, event, select, table, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker, create_async_engine
@@ -23,7 +23,7 @@ from sqlalchemy.util.concurrency import await_only
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from backend.config import Settings
-from backend.engine import sqlite
+from backend.engine import sqlite, sqlite_transactions
 from backend.engine.autocommit import Autocommit, Observer
 from backend.engine.connector import Connector, is_slow
 from backend.engine.driver_errors import CONNECT_ERRORS, comes_from_driver, describe, translate
@@ -88,7 +88,8 @@ class Database:
         # The same for what may read all that a user has: of that little is done at once for each of them.
         self.dear_statements = self.statements.in_turn(partial(self.turn, dear=True))
         if dsn.is_sqlite:
-            event.listen(self._transactional.sync_engine, "begin", _begin_immediate)
+            event.listen(self._transactional.sync_engine, "begin", sqlite_transactions.begin)
+            event.listen(self._transactional.sync_engine, "commit", sqlite_transactions.end)
         else:
             event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
             event.listen(self.engine.sync_engine, "handle_error", _tell_slow)
@@ -306,11 +307,6 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
     if dsn.is_sqlite:
         event.listen(engine.sync_engine, "connect", sqlite.prepare)
     return engine
-
-
-def _begin_immediate(connection: Connection) -> None:
-    # It would begin as a reader, and could not become a writer beside another one.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _tell_slow(failed: ExceptionContext) -> Exception | None:

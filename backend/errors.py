@@ -13,8 +13,8 @@ ApiError
 ├── ForeignOrigin (403)
 ├── PreflightRefused (400)
 ├── ReferenceMissing (409)
-├── AnswerNotKept (409)
 ├── UnsupportedMediaType (415)
+├── AnswerNotKept (409)
 ├── TooManyKeys (429)
 ├── InvalidRequest (422)
 │   ├── InvalidCursor

@@ -38,7 +38,10 @@ from backend.errors import (
 from backend.migrate import SchemaError, prepare
 from backend.tasks import routes as tasks
 from backend.tasks.batch import routes as bulk
+from backend.tasks.changes import routes as changes
 from backend.tasks.files import routes as transfer
+from backend.tasks.history import routes as history
+from backend.tasks.undo import routes as undo
 from backend.web import handlers, logs, system
 from backend.web.cursor import CursorCodec
 from backend.web.hot_routes import HotRoutes
@@ -53,7 +56,15 @@ if TYPE_CHECKING:
     from backend.auth.jwks import Jwks
 
 # What users own: served under /api and /api/{user_id}.
-NOUNS = (("/tasks", tasks.router), ("/tasks", bulk.router), ("/tasks", transfer.router), ("", tasks.aliases))
+NOUNS = (
+    ("/tasks", tasks.router),
+    ("/tasks", bulk.router),
+    ("/tasks", transfer.router),
+    ("/tasks", changes.router),
+    ("/tasks", history.router),
+    ("/tasks", undo.router),
+    ("", tasks.aliases),
+)
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,16 @@
 """The tables, and nothing else. What a client may send is in schemas.py."""
 
 from datetime import date, datetime
+from functools import partial
+from typing import Any
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     DefaultClause,
     ForeignKeyConstraint,
     Identity,
@@ -15,6 +19,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    event,
     func,
     text,
 )
@@ -22,7 +27,8 @@ from sqlalchemy.orm import registry
 from sqlalchemy.sql.schema import SchemaConst
 from sqlmodel import Field, Relationship, SQLModel
 
-from backend.columns import AuthTime, OwnersKey, PriorityLevel, TextList, UserId, no_texts, utc_now
+from backend import triggers
+from backend.columns import AuthTime, Image, OwnersKey, PriorityLevel, TextList, UserId, no_texts, utc_now
 
 TITLE_MAX = 200
 DESCRIPTION_MAX = 1000
@@ -160,6 +166,51 @@ class IdempotencyKey(Base, table=True):
     )
 
 
+class ChangeCounter(Base, table=True):
+    """How many times a user's tasks have changed: what the transactions that changed them are numbered by."""
+
+    __tablename__ = "change_counters"
+
+    user_id: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
+    seq: int = Field(sa_type=BigInteger)
+    # The transaction that has the number `seq`, as long as it runs; see triggers.py.
+    transaction_id: int | None = Field(default=None, sa_type=BigInteger)
+    # What has a number up to this one may have been forgotten.
+    floor: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+
+
+class TaskEvent(Base, table=True):
+    """That a transaction changed a task, and the task as it was before. Written by triggers alone.
+
+    Its owner leads to the counter, which a transaction has locked by then, and not to the user: else whoever
+    changes a task and whoever deletes its owner could wait for each other.
+    """
+
+    __tablename__ = "task_events"
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id"], ["change_counters.user_id"], ondelete="CASCADE"),
+        Index("task_events_task_idx", "user_id", "task_id", "seq"),
+    )
+
+    user_id: str = Field(primary_key=True, sa_type=UserId)
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    task_id: int = Field(primary_key=True, sa_type=BigInteger)
+    kind: str = Field(sa_type=Text)  # `created`, `updated` or `deleted`
+    at: datetime | None = Field(default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()})
+    before: dict[str, Any] | None = Field(default=None, sa_type=Image)
+
+
+class ChangeSource(Base, table=True):
+    """Who made a change, where that was not a request for it: `import`, `undo`, an assistant by its name."""
+
+    __tablename__ = "change_sources"
+    __table_args__ = (ForeignKeyConstraint(["user_id"], ["change_counters.user_id"], ondelete="CASCADE"),)
+
+    user_id: str = Field(primary_key=True, sa_type=UserId)
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    source: str = Field(sa_type=Text)
+
+
 def schema(user_table: str, user_id_type: str) -> MetaData:
     """Return the tables where Better Auth's is called `user_table` (`users`, `neon_auth.user`, …).
 
@@ -175,19 +226,34 @@ def schema(user_table: str, user_id_type: str) -> MetaData:
     for table in Base.metadata.sorted_tables:
         if table is not users:
             _refer(table.to_metadata(metadata), user_table)
+    event.listen(metadata, "after_create", partial(_log_changes, users=copy))
     return metadata
 
 
+def _log_changes(metadata: MetaData, connection: Connection, users: Table, **_: Any) -> None:
+    dialect = connection.dialect
+    user_table = dialect.identifier_preparer.format_table(users)
+    columns = {column.name: isinstance(column.type, TextList) for column in metadata.tables["tasks"].c}
+    for statement in triggers.created(dialect.name, columns, user_table):
+        connection.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call] # SQLAlchemy's
+
+
 def _refer(table: Table, user_table: str) -> None:
-    """Let the owner's foreign key lead to `user_table`."""
+    """Let the owner's foreign key lead to `user_table`, where it leads to a user."""
     owner = table.c.user_id
-    for key in list(owner.foreign_keys):
+    keys = [key for key in owner.foreign_keys if key.target_fullname == f"{users.name}.id"]
+    if not keys:
+        return
+    for key in keys:
         table.constraints.discard(key.constraint)
         table.foreign_keys.discard(key)
-    owner.foreign_keys.clear()
+        owner.foreign_keys.discard(key)
     table.append_constraint(ForeignKeyConstraint([owner], [f"{user_table}.id"], ondelete="CASCADE"))
 
 
 tasks: Table = Base.metadata.tables["tasks"]
 idempotency_keys: Table = Base.metadata.tables["idempotency_keys"]
+change_counters: Table = Base.metadata.tables["change_counters"]
+task_events: Table = Base.metadata.tables["task_events"]
+change_sources: Table = Base.metadata.tables["change_sources"]
 users: Table = Base.metadata.tables["user"]

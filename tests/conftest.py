@@ -25,6 +25,7 @@ from backend.main import create_app, spared_garbage_collection
 from backend.migrate import prepare
 from tests.ownership import objection
 from tests.postgres import Postgres
+from tests.replay import replay
 from tests.scratch import scratch
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
@@ -207,6 +208,7 @@ async def app(settings: Settings, statements: Sent) -> AsyncIterator[FastAPI]:
     async with app.router.lifespan_context(app):
         statements.watch(app.state.database)
         yield app
+        await replay(app.state.database.engine)
 
 
 def token_for(user_id: str, **claims: Any) -> str:

@@ -8,9 +8,11 @@ from backend.models import Base
 # The owned tables of a statement, and the ways in which it can name the owner.
 _OWNED = [table.name for table in Base.metadata.sorted_tables if "user_id" in table.c]
 _TABLE = re.compile(rf"\b(?:FROM|INTO|UPDATE|JOIN) ({'|'.join(_OWNED)})\b", re.IGNORECASE)
-_OWNER = r"\b{0}\.user_id = |INSERT INTO {0} \(user_id,"
-# Where PostgreSQL is told who that is: in a condition, and as the first of the values of a row.
+_OWNER = r"\b{0}\.user_id = |INSERT INTO {0} \((?:id, )?user_id,"
+# Where PostgreSQL is told who that is: in a condition, and as the first of the values of a row, or as the
+# second where a row brings its id.
 _OWNERS = re.compile(r"user_id = \$(\d+)|(?:VALUES |\), )\(\$(\d+)")
+_OWNERS_BESIDE_ID = re.compile(r"user_id = \$(\d+)|(?:VALUES |\), )\(\$\d+(?:::\w+)?, \$(\d+)")
 
 # Citus decides once where an UPDATE runs, and refuses within its CASE and COALESCE what is not the same each
 # time that it is asked; as a subquery it is asked once.
@@ -29,7 +31,8 @@ def objection(statement: str, parameters: Any) -> str | None:
     if not tables:
         return None
     for values in parameters if isinstance(parameters, list) else [parameters]:
-        places = [int(place) for found in _OWNERS.findall(statement) for place in found if place]
+        owners = _OWNERS_BESIDE_ID if "(id, user_id," in statement else _OWNERS
+        places = [int(place) for found in owners.findall(statement) for place in found if place]
         if len({values[place - 1] for place in places}) > 1:
             return "a statement on the rows of two owners"
     if statement.startswith("UPDATE") and _CHANGING.search(statement):

@@ -26,12 +26,13 @@ LINES_MAX = 350
 # Who may import whom: each room only what stands in the lines above it, and within itself without a circle.
 # A package is one room, but for those whose files stand on several floors; these are named one by one.
 LAYERS = (
-    ("tasks.rrule", "words"),
+    ("tasks.rrule", "engine.sqlite_transactions", "words"),
     (
         "backend",
         "columns",
         "errors",
         "slices",
+        "triggers",
         "fair_cache",
         "auth.strength",
         "engine.dsn",
@@ -68,6 +69,7 @@ STATEMENTS = {"select", "insert", "update", "delete", "text", "exists", "union",
 STATEMENT_FILES = {
     "crud",
     "lists",
+    "log",
     "conditions",
     "fields",
     "rules",

@@ -23,6 +23,7 @@ from backend.db import Database
 from backend.engine.connector import KEPT_MAX, Connection
 from backend.errors import (
     ApiError,
+    DatabaseConflict,
     DatabaseReadOnly,
     DatabaseUnavailable,
     DatabaseWaking,
@@ -32,6 +33,7 @@ from backend.errors import (
     Unavailable,
 )
 from backend.migrate import prepare
+from backend.models import Base
 from tests.chaos.proxy import Proxy
 from tests.conftest import SECRET, Sent, settings_for
 from tests.postgres import free_port
@@ -423,12 +425,12 @@ def other_process() -> Iterator[sqlite3.Connection]:
 
 
 async def test_a_file_that_another_process_writes_to(other_process: sqlite3.Connection) -> None:
-    """While another holds the SQLite file a write is unavailable in the end; reads go on."""
+    """While another holds the SQLite file a write conflicts in the end; reads go on."""
     async with opened(FILE, database_pool_size=1) as database:
         await run(database, "CREATE TABLE t (n int)")
         await run(database, "PRAGMA busy_timeout = 10")
         other_process.execute("BEGIN IMMEDIATE")
-        assert await refusal(database, "INSERT INTO t VALUES (1)") is DatabaseUnavailable
+        assert await refusal(database, "INSERT INTO t VALUES (1)") is DatabaseConflict
         assert await run(database, "SELECT count(*) FROM t") == 0
         other_process.rollback()
         await run(database, "INSERT INTO t VALUES (1)")
@@ -491,7 +493,7 @@ async def test_a_write_is_sent_again_only_if_it_never_ran(
 
 # ---- How the tables come to be.
 
-TABLES = {"tasks", "idempotency_keys", "user", db.VERSION_TABLE}
+TABLES = {*Base.metadata.tables, db.VERSION_TABLE}
 
 
 async def found_tables(database: Database) -> set[str]:

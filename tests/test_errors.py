@@ -16,10 +16,11 @@ from backend.errors import (
     InvalidToken,
     Problem,
     RepeatedHeader,
+    TooManyKeys,
     Unauthorized,
     Unavailable,
 )
-from backend.tasks.errors import BatchFailed, TaskNotFound, VersionMismatch
+from backend.tasks.errors import BatchFailed, ChangedSince, TaskLimitReached, TaskNotFound, VersionMismatch
 from backend.web.handlers import documented, problem
 
 
@@ -72,6 +73,8 @@ TOLD: dict[type[ApiError], tuple[tuple[Any, ...], dict[str, Any]]] = {
     BatchFailed: (([1],), {"results": [1]}),
     InvalidBody: (("title", "a sentence"), {}),
     RepeatedHeader: (("x-header",), {}),
+    TaskLimitReached: ((3,), {}),
+    ChangedSince: (([1],), {"tasks": [1]}),
 }
 
 
@@ -85,9 +88,9 @@ def test_every_error_becomes_an_answer(error: type[ApiError]) -> None:
     assert {name: body[name] for name in more} == more
     assert (response.status_code, body["code"]) == (error.status, error.code)
     told = body["detail"] if error.status != 422 else body["detail"][0]["msg"]
-    assert told == (arguments[1] if error is InvalidBody else error.__doc__)
+    assert told == (str(error(*arguments)) or error.__doc__)
     assert ("www-authenticate" in response.headers) == issubclass(error, Unauthorized)
-    assert ("retry-after" in response.headers) == issubclass(error, Unavailable)
+    assert ("retry-after" in response.headers) == issubclass(error, Unavailable | TooManyKeys)
 
 
 def test_a_sentence_passed_in_is_the_detail() -> None:

@@ -18,8 +18,13 @@ SYSTEM = {"root", "health", "ready"}
 JSON = {"application/json"}
 FILES = {"application/x-ndjson", "text/csv"}
 
-# The errors that carry more than a sentence.
-SHAPES = {"409": "BatchProblem", "412": "VersionProblem", "422": "ValidationProblem"}
+# The errors that carry more than a sentence, of all operations or of one.
+SHAPES = {
+    "412": {"VersionProblem"},
+    "422": {"ValidationProblem"},
+    "run_batch 409": {"BatchProblem", "Problem"},
+    "undo_change 409": {"ChangedSinceProblem", "Problem"},
+}
 
 # What each operation answers when it succeeds, if that is not a 200 with a task.
 SUCCESSES = {
@@ -33,6 +38,18 @@ REPLIES = {
     "import_tasks": "ImportReply",
     "count_tasks": "TaskCount",
     "get_stats": "TaskStats",
+    "get_changes": "Changes",
+    "empty_trash": "ErasedCount",
+    "undo_change": "Undone",
+}
+# The operations on a task that are about no version of it.
+LOOKING_BACK = {"get_task_history", "restore_task"}
+
+LISTS = {
+    "list_tasks": "TaskPublic",
+    "get_history": "Event",
+    "get_task_history": "Event",
+    "get_trash": "TrashedTask",
 }
 
 
@@ -48,6 +65,11 @@ class Operation(NamedTuple):
     def parameters(self) -> set[str]:
         """The names of the parameters in its path."""
         return set(re.findall(r"{(\w+)}", self.path))
+
+    @property
+    def headers(self) -> set[str]:
+        """The names of the headers that it reads."""
+        return {part["name"] for part in self.spec.get("parameters", ()) if part["in"] == "header"}
 
     @property
     def name(self) -> str:
@@ -82,6 +104,14 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("complete_all", "POST", "/api/tasks/complete-all"),
         ("export_tasks", "GET", "/api/tasks/export"),
         ("import_tasks", "POST", "/api/tasks/import"),
+        ("get_changes", "GET", "/api/tasks/changes"),
+        ("get_history", "GET", "/api/tasks/history"),
+        ("get_task_history", "GET", "/api/tasks/{task_id}/history"),
+        ("get_trash", "GET", "/api/tasks/trash"),
+        ("empty_trash", "DELETE", "/api/tasks/trash"),
+        ("restore_task", "POST", "/api/tasks/{task_id}/restore"),
+        ("undo_task", "POST", "/api/tasks/{task_id}/undo"),
+        ("undo_change", "POST", "/api/tasks/undo/{change}"),
         ("list_tasks_of_user", "GET", "/api/{user_id}/tasks"),
         ("create_task_of_user", "POST", "/api/{user_id}/tasks"),
         ("delete_all_of_user", "DELETE", "/api/{user_id}/tasks"),
@@ -97,6 +127,14 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("complete_all_of_user", "POST", "/api/{user_id}/tasks/complete-all"),
         ("export_tasks_of_user", "GET", "/api/{user_id}/tasks/export"),
         ("import_tasks_of_user", "POST", "/api/{user_id}/tasks/import"),
+        ("get_changes_of_user", "GET", "/api/{user_id}/tasks/changes"),
+        ("get_history_of_user", "GET", "/api/{user_id}/tasks/history"),
+        ("get_task_history_of_user", "GET", "/api/{user_id}/tasks/{task_id}/history"),
+        ("get_trash_of_user", "GET", "/api/{user_id}/tasks/trash"),
+        ("empty_trash_of_user", "DELETE", "/api/{user_id}/tasks/trash"),
+        ("restore_task_of_user", "POST", "/api/{user_id}/tasks/{task_id}/restore"),
+        ("undo_task_of_user", "POST", "/api/{user_id}/tasks/{task_id}/undo"),
+        ("undo_change_of_user", "POST", "/api/{user_id}/tasks/undo/{change}"),
         ("root", "GET", "/"),
         ("health", "GET", "/health"),
         ("ready", "GET", "/ready"),
@@ -128,9 +166,10 @@ def test_every_operation_documents_its_answers(app: FastAPI) -> None:
         errors = {status for status in responses if status[0] in "45"}
         # A 403 is another user's path, and on all of them another site's request with a session cookie.
         expected = {"401", "403", "413", "422", "429", "503"}
-        if "task_id" in operation.parameters:
-            expected |= {"404"} if operation.method == "GET" else {"404", "412"}
-        expected |= {"409"} if operation.name == "run_batch" else set()
+        expected |= {"404"} if operation.parameters & {"task_id", "change"} else set()
+        expected |= {"412"} if "if-match" in operation.headers else set()
+        expected |= {"409"} if "idempotency-key" in operation.headers else set()
+        expected |= {"410"} if operation.name == "get_changes" else set()
         expected |= {"415"} if "requestBody" in operation.spec else set()
         if operation.id in SYSTEM:
             expected = {"503"} if operation.id == "ready" else set()
@@ -146,9 +185,10 @@ def test_every_operation_documents_its_answers(app: FastAPI) -> None:
             media_types = FILES if (operation.name, status) == ("export_tasks", "200") else JSON
             assert content.keys() == media_types, f"{operation.id}: {status}"
             if status in errors:
-                shape = SHAPES.get(status, "Problem")
                 schema = content["application/json"]["schema"]
-                assert schema == {"$ref": f"#/components/schemas/{shape}"}, f"{operation.id}: {status}"
+                shapes = {part["$ref"].rpartition("/")[2] for part in schema.get("anyOf", [schema])}
+                known = SHAPES.get(f"{operation.name} {status}", SHAPES.get(status, {"Problem"}))
+                assert shapes == known, f"{operation.id}: {status}"
 
 
 def test_successes_are_documented_as_they_are(app: FastAPI) -> None:
@@ -159,7 +199,7 @@ def test_successes_are_documented_as_they_are(app: FastAPI) -> None:
         successes = {status for status in operation.spec["responses"] if status[0] == "2"}
         name = operation.name
         status = SUCCESSES.get(name, "200")
-        assert successes == {status}, operation.id
+        assert successes == {status} | ({"204"} if name == "undo_task" else set()), operation.id
         not_modified = {status for status in operation.spec["responses"] if status[0] == "3"}
         assert not_modified == ({"304"} if name == "get_task" else set()), operation.id
         if status == "204":
@@ -173,8 +213,10 @@ def test_successes_are_documented_as_they_are(app: FastAPI) -> None:
             assert schema == {"$ref": f"#/components/schemas/{REPLIES[name]}"}, operation.id
         elif name == "preview_recurrence":
             assert (schema["type"], schema["items"]) == ("array", moments), operation.id
+        elif name in LISTS:
+            assert schema["items"] == {"$ref": f"#/components/schemas/{LISTS[name]}"}, operation.id
         else:
-            assert (schema["items"] if name == "list_tasks" else schema) == task, operation.id
+            assert schema == task, operation.id
 
 
 def test_requests_are_documented_as_they_are(app: FastAPI) -> None:
@@ -183,12 +225,11 @@ def test_requests_are_documented_as_they_are(app: FastAPI) -> None:
         body = operation.spec.get("requestBody", {}).get("content", {})
         expected = FILES if operation.name == "import_tasks" else JSON if body else set()
         assert body.keys() == expected, operation.id
-        headers = {part["name"] for part in operation.spec.get("parameters", ()) if part["in"] == "header"}
         changes = operation.method != "GET"
         said = {"idempotency-key"} if changes else set()
-        if "task_id" in operation.parameters:
+        if "task_id" in operation.parameters and operation.name not in LOOKING_BACK:
             said |= {"if-match" if changes else "if-none-match"}
-        assert headers == said, operation.id
+        assert operation.headers == said, operation.id
 
 
 def test_the_document_says_that_a_title_is_not_blank(app: FastAPI) -> None:

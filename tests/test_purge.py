@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, select
+from fastapi import FastAPI
+from sqlalchemy import insert, select, text
 
 from backend import purge
 from backend.db import Database
 from backend.migrate import prepare
 from backend.models import idempotency_keys, users
 from backend.web.kept_answers import KEPT
-from tests.conftest import settings_for
+from tests.conftest import Client, settings_for
 
-OLD, YOUNG = (datetime.now(UTC) - KEPT + timedelta(minutes=minutes) for minutes in (-5, 5))
+NDJSON = {"Content-Type": "application/x-ndjson"}
+OLD, YOUNG = (datetime.now(UTC) - KEPT + timedelta(hours=hours) for hours in (-6, 6))
 
 
 @pytest.fixture
@@ -56,3 +58,29 @@ async def test_several_may_purge_at_once(database: Database) -> None:
     """Together they remove each row once."""
     [keys] = purge.PURGES
     assert sum(await asyncio.gather(*(purge.run(database, keys) for _ in range(4)))) == 8
+
+
+async def test_old_changes_go_and_a_reader_is_told(app: FastAPI, alice: Client, bob: Client) -> None:
+    """The log, its trash and sources are trimmed, and what asks from below the floor begins anew."""
+    gone, kept = [await alice.new_task(title) for title in ("gone", "kept")]
+    begun = (await alice.get("/api/tasks/changes")).json()["cursor"]
+    await alice.delete(f"/api/tasks/{gone['id']}")
+    await alice.post("/api/tasks/import", content='{"title":"i"}', headers=NDJSON)
+    await bob.new_task("young")
+    database = app.state.database
+    database.statements.observers.clear()  # a purge alone asks for the rows of all
+    assert await purge.forget_changes(database, timedelta(days=30)) == 0
+    long_ago = datetime.now(UTC) - timedelta(days=31)
+    async with database.engine.execution_options(unobserved=True).begin() as connection:
+        old = long_ago if connection.dialect.name == "postgresql" else f"{long_ago:%Y-%m-%d %H:%M:%S.%f}"
+        await connection.execute(
+            text("UPDATE task_events SET at = :old WHERE user_id = 'alice'"), {"old": old}
+        )
+    await alice.patch(f"/api/tasks/{kept['id']}", json={"title": "new"})
+    assert await purge.forget_changes(database, timedelta(days=30)) == 4
+    assert (await alice.get(f"/api/tasks/changes?since={begun}")).status_code == 410
+    assert [event["change"] for event in (await alice.get("/api/tasks/history")).json()] == [5]
+    assert len((await bob.get("/api/tasks/history")).json()) == 1
+    whole = (await alice.get("/api/tasks/changes")).json()
+    assert [change["task"]["title"] for change in whole["changes"]] == ["new", "i"]
+    assert (await alice.get(f"/api/tasks/changes?since={whole['cursor']}")).json()["changes"] == []

@@ -129,6 +129,7 @@ async def test_it_holds_a_place_as_long_as_a_connection(tmp_path: Any) -> None:
     """Whoever uses it, and however, stands in the line: there are never more connections than places."""
     settings = settings_for(f"sqlite:///{tmp_path}/f.db", database_pool_size=1, database_pool_wait=0.01)
     database = Database(settings)
+    await prepare(database, settings)
     try:
         release = asyncio.Event()
 
@@ -285,6 +286,7 @@ async def test_many_at_once_share_few_connections(tmp_path: Any) -> None:
     """Fifty requests of two connections are all served, each in a transaction of its own."""
     settings: Settings = settings_for(f"sqlite:///{tmp_path}/f.db", database_pool_size=2)
     database = Database(settings)
+    await prepare(database, settings)
 
     async def add(number: int) -> None:
         async with database.session() as session:

@@ -5,10 +5,12 @@ that is in use; a fresh one is made in the one transaction that is under way.
 """
 
 from alembic import context
+from alembic.operations import Operations
 
 from backend.config import Settings
 from backend.db import VERSION_TABLE
 from backend.migrations import online
+from backend.migrations.steps import has_log, log_changes, stop_logging
 from backend.models import schema
 
 settings: Settings = context.config.attributes["settings"]
@@ -26,5 +28,16 @@ context.configure(
     version_table=VERSION_TABLE,
 )
 
+steps = context.get_context()
+on_sqlite = steps.dialect.name == "sqlite"
+
 with context.begin_transaction():
+    # SQLite's triggers name each column of a task, and a table that is altered there loses them.
+    if on_sqlite:
+        with Operations.context(steps):
+            stop_logging()
     context.run_migrations()
+    if on_sqlite:
+        with Operations.context(steps):
+            if has_log():
+                log_changes()

@@ -132,6 +132,19 @@ def backfill(connection: Connection, table: str, values: str, where: str) -> Non
             log.info("%d %% of %s", min(99, done * 100 // rows), table)
 
 
+def fill(connection: Connection, insert: str) -> None:
+    """Run an INSERT of the rows that are missing, BATCH of them at a time, until none is."""
+    batch = f"{insert} LIMIT {BATCH}"
+    added = BATCH
+
+    def run() -> None:
+        nonlocal added
+        added = _briefly(connection, batch)
+
+    while added:
+        _patiently(connection, batch, run)
+
+
 def _build(connection: Connection, step: Step) -> None:
     """Build an index while all goes on; that of a partitioned table is made of those of its partitions."""
     if _scalar(connection, _IS_PARTITIONED, step.table):
@@ -154,23 +167,24 @@ def _build(connection: Connection, step: Step) -> None:
         raise
 
 
-def _briefly(connection: Connection, sql: str, arguments: tuple[Any, ...] = ()) -> None:
-    """Run one statement that waits for its lock, and keeps it, for a moment only."""
+def _briefly(connection: Connection, sql: str, arguments: tuple[Any, ...] = ()) -> int:
+    """Run one statement that waits for its lock, and keeps it, for a moment only; return its rowcount."""
     connection.exec_driver_sql("BEGIN")
     try:
         connection.exec_driver_sql(_TRANSACTION)
-        connection.exec_driver_sql(sql, arguments)
+        touched = connection.exec_driver_sql(sql, arguments).rowcount
         connection.exec_driver_sql("COMMIT")
     except DBAPIError as error:
         if not error.connection_invalidated:
             connection.exec_driver_sql("ROLLBACK")
         raise
+    return touched
 
 
 def _patiently(connection: Connection, sql: str, run: Callable[[], object]) -> None:
     """Run a statement until its lock is to be had."""
     began, pause, told = time.monotonic(), PAUSE_FIRST, False
-    if not sql.startswith("UPDATE"):
+    if not sql.startswith(("UPDATE", "INSERT")):
         log.info("%s", " ".join(sql.split()))
     while True:
         try:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic import context, op
 from alembic.operations import BatchOperations
 
+from backend import triggers
 from backend.migrations import online
 from backend.migrations.safe import BACKFILL, BRIEF
 
@@ -44,6 +45,17 @@ def backfill(table: str, values: str, where: str) -> None:
         op.execute(f"{BACKFILL}UPDATE {table} SET {values} WHERE {where}")  # noqa: S608 - an author's own words
 
 
+def fill(insert: str) -> None:
+    """Run an INSERT … SELECT of the rows that are missing, and are so no more then.
+
+    A thousand rows at a time where the database is in use.
+    """
+    if _is_online():
+        online.fill(op.get_bind(), insert)
+    else:
+        op.execute(f"{BACKFILL}{insert}")
+
+
 def rekey(table: str, columns: str) -> None:
     """Let these, none of which may be null, be PostgreSQL's primary key. Its index is built before."""
     if _is_online():
@@ -59,6 +71,31 @@ def rekey(table: str, columns: str) -> None:
 
 def _is_online() -> bool:
     return bool(op.get_context().opts.get("online"))
+
+
+def log_changes() -> None:
+    """Let each change of a task be written down from now on, with all the columns that there are now."""
+    dialect = op.get_context().dialect
+    columns: dict[str, bool] = {}
+    if dialect.name == "sqlite":
+        stop_logging()
+        found = sa.inspect(op.get_bind()).get_columns("tasks")
+        columns = {column["name"]: isinstance(column["type"], sa.JSON) for column in found}
+    users = dialect.identifier_preparer.format_table(user_table())
+    for statement in triggers.created(dialect.name, columns, users):
+        op.execute(statement if dialect.name == "sqlite" else BRIEF + statement)
+
+
+def has_log() -> bool:
+    """Whether there is somewhere to write changes down."""
+    return sa.inspect(op.get_bind()).has_table("task_events")
+
+
+def stop_logging() -> None:
+    """Take the triggers away that write changes down."""
+    dialect = op.get_context().dialect.name
+    for statement in triggers.dropped(dialect):
+        op.execute(statement if dialect == "sqlite" else BRIEF + statement)
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def outages(settings: Settings, span: str) -> list[str]:
     sent = StringIO()
     command.upgrade(alembic(settings, None, output_buffer=sent), span, sql=True)
     found = []
-    for statement in re.sub(r"^--.*$", "", sent.getvalue(), flags=re.MULTILINE).split(";"):
+    for statement in re.sub(r"^--.*$", "", sent.getvalue(), flags=re.MULTILINE).split(";\n\n"):
         if statement.strip() in ("", "BEGIN", "COMMIT") or VERSION_TABLE in statement:
             continue
         try:

@@ -4,7 +4,7 @@ What does not touch a series or a due date is one statement and one round trip, 
 transaction: the row is locked, the outcome worked out, and both written or neither.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 
 from backend.columns import utc_now
-from backend.engine.statements import Statements, one_transaction
-from backend.models import tasks
+from backend.engine.statements import Statements, Transaction, one_transaction
+from backend.models import ID_MAX, tasks
 from backend.tasks import planning
 from backend.tasks.errors import TaskLimitReached, TaskNotFound, VersionMismatch
 from backend.tasks.fields import CHANGING, INSERTED, PLANNED, READ, bound, parameter
@@ -47,6 +47,12 @@ _ALLOWED = among(tasks.c.version, bindparam("versions", type_=IdList()))
 
 _GET = select(*READ).where(_ONE)
 _LOCK = select(tasks, utc_now().label("now")).where(_ONE).with_for_update()
+_LOCK_MANY = (
+    select(tasks, utc_now().label("now"))
+    .where(OWNED, among(tasks.c.id, bindparam("ids", type_=IdList())))
+    .order_by(tasks.c.id)
+    .with_for_update()
+)
 _CREATE = (
     insert(tasks)
     .values(
@@ -179,6 +185,18 @@ async def delete_task(statements: Statements, user_id: str, task_id: int, versio
     key = _key(user_id, task_id, versions)
     if await statements.first(statement, key) is None:
         await _explain(statements, user_id, task_id)
+
+
+async def lock_tasks(transaction: Transaction, user_id: str, ids: Iterable[int]) -> list[dict[str, Any]]:
+    """Return the rows of those of the user's tasks that are there, and the time as `now`; they stay locked.
+
+    Whatever writes several tasks locks them all so, in the order of their ids, before it writes any.
+    """
+    possible = [task_id for task_id in ids if 0 < task_id <= ID_MAX]
+    if not possible:
+        return []
+    rows = await transaction.all(_LOCK_MANY, {"owner": user_id, "ids": possible})
+    return [row._asdict() for row in rows]
 
 
 @one_transaction

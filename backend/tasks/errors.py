@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from backend.errors import ApiError, InvalidRequest, Problem
-from backend.tasks.batch.schemas import BatchReply, BatchResult
+from backend.tasks.batch.schemas import BatchResult
 from backend.tasks.schemas import TaskPublic
 
 
@@ -50,8 +50,10 @@ class TaskLimitReached(ApiError):
         )
 
 
-class BatchProblem(Problem, BatchReply):
+class BatchProblem(Problem):
     """A batch of which nothing was done."""
+
+    results: list[BatchResult]
 
 
 class BatchFailed(ApiError):
@@ -86,3 +88,46 @@ class InvalidFile(InvalidRequest):
     """The file cannot be read"""
 
     loc = ("body",)
+
+
+class CursorExpired(ApiError):
+    """What has changed since this cursor is not known; begin again without `since`, with an empty copy"""
+
+    status = 410
+    code = "cursor_expired"
+
+
+class NothingToUndo(ApiError):
+    """What this task was before its last change is not known any more"""
+
+    status = 409
+    code = "nothing_to_undo"
+
+
+class ChangeNotFound(ApiError):
+    """Change not found"""
+
+    status = 404
+    code = "change_not_found"
+
+
+class ChangedSinceProblem(Problem):
+    """A change of which nothing was taken back."""
+
+    tasks: list[int] = Field(description="The ids of the tasks that have changed since")
+
+
+class ChangedSince(ApiError):
+    """Some of its tasks have changed since: see `tasks`. `?force=true` takes back the rest"""
+
+    status = 409
+    code = "changed_since"
+    model = ChangedSinceProblem
+
+    def __init__(self, tasks: Sequence[int]) -> None:
+        super().__init__()
+        self.tasks = tasks
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        return {"tasks": self.tasks}

@@ -4,6 +4,7 @@ A column that is added to models.Task is written by clients, read by them, expor
 the next task of a series, unless this file says otherwise.
 """
 
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, bindparam
@@ -41,7 +42,12 @@ READ = tuple(tasks.c[name] for name in (*TaskPublic.model_fields, "due_at", "due
 _HELD = {name: field.annotation for name, field in Task.model_fields.items()}
 TEXTS = frozenset(name for name, kind in _HELD.items() if kind in (str, str | None))
 BOOLEANS = frozenset(name for name, kind in _HELD.items() if kind is bool)
+INSTANTS = frozenset(name for name, kind in _HELD.items() if kind in (datetime, datetime | None))
+DAYS = frozenset(name for name, kind in _HELD.items() if kind == date | None)
 LISTS = frozenset(name for name, kind in _HELD.items() if kind == list[str])
+
+# What a column has where nothing is said.
+DEFAULTS = {name: field.get_default(call_default_factory=True) for name, field in Task.model_fields.items()}
 
 
 def bound(*names: str, prefix: str = "") -> dict[str, ColumnElement[Any]]:

@@ -38,7 +38,8 @@ class _TaskIdConvertor(Convertor[str]):
     Otherwise a wrong method on those would be taken for one of a task, and not be a 405.
     """
 
-    regex = "(?!(?:count|stats|recurrence|batch|complete-all|export|import)(?:/|$))[^/]+"
+    words = "count|stats|recurrence|batch|complete-all|export|import|changes|history|trash|undo"
+    regex = f"(?!(?:{words})(?:/|$))[^/]+"
 
     def convert(self, value: str) -> str:
         return value
@@ -151,7 +152,7 @@ async def update_task(
     most = request.app.state.settings.tasks_max
 
     async def write(statements: Statements) -> Reply:
-        return _reply(await crud.update_task(statements, caller.id, task_id, changes, versions, most))
+        return reply(await crud.update_task(statements, caller.id, task_id, changes, versions, most))
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
@@ -181,7 +182,7 @@ async def complete_task(
     most = request.app.state.settings.tasks_max
 
     async def write(statements: Statements) -> Reply:
-        return _reply(await crud.set_completed(statements, caller.id, task_id, completed, versions, most))
+        return reply(await crud.set_completed(statements, caller.id, task_id, completed, versions, most))
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
@@ -235,5 +236,6 @@ def _answer(task: Task) -> Response:
     return Response(to_json(task), headers={"ETag": etag(task)}, media_type="application/json")
 
 
-def _reply(task: Task) -> Reply:
+def reply(task: Task) -> Reply:
+    """A task, with its ETag, as an answer that can be kept."""
     return Reply(200, to_json(task), {"ETag": etag(task)})

@@ -113,6 +113,8 @@ def _due(value: object, info: ValidationInfo) -> object:
     try:
         if len(value) == len("2026-11-21"):
             return date.fromisoformat(value)
+        if len(value) < len("2026-11-21"):
+            raise ValueError("a day without its dashes would be its first moment")
         moment = datetime.fromisoformat(value)
     except ValueError:
         raise ValueError(_DUE_FORMS) from None
@@ -243,6 +245,12 @@ class TaskPublic(BaseModel):
     updated_at: datetime
     due_date: datetime | date | None = Field(description="A plain date stays the date it was")
     recurring: bool = Field(description="Whether there is a pattern")
+
+
+Change = Annotated[
+    int | None,
+    Field(description="The number of what was changed: POST …/tasks/undo/{change} takes all of it back"),
+]
 
 
 class TaskCount(BaseModel):

@@ -14,7 +14,8 @@ _COLUMNS = len(TaskPublic.model_fields) - len(_MADE)
 _PATTERN = [column.name for column in READ].index("recurring_pattern")
 
 _Task: Any = msgspec.defstruct("_Task", list(TaskPublic.model_fields))
-_encode = msgspec.json.Encoder().encode
+# JSON of whatever holds tasks, and of what JSON knows.
+encode = msgspec.json.Encoder().encode
 
 
 class Task(Protocol):
@@ -38,7 +39,7 @@ def read_columns(columns: Mapping[str, Any]) -> Task:
 
 def to_json(tasks: Task | Sequence[Task]) -> bytes:
     """Return the JSON of a task, or of a list of them, as TaskPublic writes it."""
-    return _encode(tasks)
+    return encode(tasks)
 
 
 def as_dict(task: Task) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 import asyncpg
@@ -14,11 +15,15 @@ from backend.db import Database
 from backend.engine.statements import Statements
 from backend.tasks import crud, lists
 from backend.tasks.batch import crud as batch
-from backend.tasks.batch.schemas import Batch
+from backend.tasks.batch.schemas import read
+from backend.tasks.changes import crud as changes
+from backend.tasks.changes.crud import Place
 from backend.tasks.files import crud as files
 from backend.tasks.files.schemas import ImportedTask, Line
 from backend.tasks.filters import LIST_MAX, Order, Sort, TaskFilter, TaskListQuery
+from backend.tasks.history import crud as history
 from backend.tasks.schemas import TaskCreate, TaskUpdate
+from backend.tasks.undo import crud as undo
 from backend.web import kept_answers
 from backend.web.cursor import Position
 from tests.conftest import Databases, settings_for
@@ -274,9 +279,9 @@ async def everything(statements: Statements, user_id: str) -> None:
     """Whatever else there is to do with tasks and answers, on each way through its code."""
     task = TaskCreate(title="made", due_date="2026-11-21", recurring_pattern="daily")
     made = [await crud.create_task(statements, user_id, task, most) for most in (None, None, None, TASKS)]
-    for number, changes in enumerate(({"title": "changed"}, {"completed": True}, {"due_date": "2026-11-22"})):
+    for number, named in enumerate(({"title": "changed"}, {"completed": True}, {"due_date": "2026-11-22"})):
         for versions in (None, range(1, 9)):
-            update = TaskUpdate.model_validate(changes)
+            update = TaskUpdate.model_validate(named)
             await crud.update_task(statements, user_id, made[number].id, update, versions)
     await crud.set_completed(statements, user_id, made[0].id, None)
     await crud.get_task(statements, user_id, made[0].id)
@@ -287,7 +292,7 @@ async def everything(statements: Statements, user_id: str) -> None:
         {"op": "complete", "id": made[2].id},
         {"op": "delete", "id": made[3].id},
     ]
-    given = Batch.model_validate({"operations": operations}).operations
+    given = [read(operation) for operation in operations]
     await batch.run_batch(statements, user_id, given, atomic=True, most=TASKS)
     for values in FILTERS.values():
         if values:
@@ -297,6 +302,18 @@ async def everything(statements: Statements, user_id: str) -> None:
     await files.import_tasks(statements, user_id, lines)
     for after in (0, TASKS // 2):
         await files.get_page(statements, user_id, after)
+    place = (await changes.get_changes(statements, user_id, None, 1)).place
+    for where in (place, Place(0, 0, in_log=True)):
+        await changes.get_changes(statements, user_id, where, 1)
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    for task_id in (None, made[1].id):
+        for end in (None, (9, 9)):
+            await history.get_history(statements, user_id, task_id, end, 9)
+    await history.get_trash(statements, user_id, since, None, 9)
+    await undo.restore_task(statements, user_id, made[0].id, since)
+    await undo.undo_task(statements, user_id, made[0].id)
+    await undo.undo_change(statements, user_id, 1, force=True)
+    await history.empty_trash(statements, user_id, since)
     async with statements.transaction() as transaction:
         await kept_answers.claim(transaction, user_id, "a key", "")
         for body in (b"", b" " * (kept_answers.SMALL + 1)):

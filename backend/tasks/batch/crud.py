@@ -17,19 +17,21 @@ from backend.engine.prepared import Row
 from backend.engine.statements import AT_ONCE, Statements, Transaction, one_transaction
 from backend.errors import FieldError, InvalidBody
 from backend.fair_cache import fairly_cached
-from backend.models import ID_MAX, tasks
+from backend.models import tasks
 from backend.slices import sliced
 from backend.tasks.batch.schemas import (
     BatchResult,
+    CompletedCount,
     CompleteOperation,
     CreateOperation,
+    DeletedCount,
     DeleteOperation,
     Operation,
     Refused,
     UpdateOperation,
 )
 from backend.tasks.conditions import asked, conditions
-from backend.tasks.crud import OWNED, WRITE, insert_values, write_values
+from backend.tasks.crud import OWNED, WRITE, insert_values, lock_tasks, write_values
 from backend.tasks.errors import (
     BatchFailed,
     FilterRequired,
@@ -39,6 +41,7 @@ from backend.tasks.errors import (
 )
 from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.filters import TaskFilter
+from backend.tasks.log import change_number
 from backend.tasks.quota import require_room, room
 from backend.tasks.rules import WILL_RECUR, change, changed_values
 from backend.tasks.sql import IdList, among
@@ -46,15 +49,13 @@ from backend.tasks.wire import public, read_columns
 
 FOLLOWED_MAX = 10_000  # recurring tasks that one request completes: each is worked out by itself
 
-_NAMED = among(tasks.c.id, bindparam("ids", type_=IdList()))
-_LOCK = select(tasks, utc_now().label("now")).where(OWNED, _NAMED).order_by(tasks.c.id).with_for_update()
 # Each parameter stands in it once: SQLAlchemy miscounts others in an INSERT of many rows.
 _CREATE_MANY = (
     insert(tasks)
     .values(**bound(*INSERTED), completed_at=case((parameter("completed", "done"), utc_now())))
     .returning(*READ)
 )
-_DELETE = delete(tasks).where(OWNED, _NAMED)
+_DELETE = delete(tasks).where(OWNED, among(tasks.c.id, bindparam("ids", type_=IdList())))
 
 
 @one_transaction
@@ -65,8 +66,8 @@ async def run_batch(
     *,
     atomic: bool,
     most: int | None = None,
-) -> list[BatchResult]:
-    """Do the operations in their order, and say of each what became of it.
+) -> tuple[list[BatchResult], int | None]:
+    """Do the operations in their order; say of each what became of it, and the number of the change.
 
     With `atomic` all of them are done or none is; without it, those that can be. There may be `most` tasks.
 
@@ -79,7 +80,7 @@ async def run_batch(
         raise BatchFailed(await _results(operations, seen, failed=True))
     ids = {operation.id for operation in operations if not isinstance(operation, CreateOperation | Refused)}
     async with statements.transaction() as transaction:
-        plan = _Plan(user_id, await _lock(transaction, user_id, ids), most)
+        plan = _Plan(user_id, await lock_tasks(transaction, user_id, ids), most)
         if most is not None:
             plan.room = await room(transaction, user_id, most)
         outcomes = [plan.add(operation) async for operation in sliced(operations)]
@@ -87,14 +88,15 @@ async def run_batch(
         if failed:
             raise BatchFailed(await _results(operations, outcomes, failed=True))
         created = await _write(transaction, user_id, plan)
-    return await _results(operations, [outcome.after(created) for outcome in outcomes])
+        change = await change_number(transaction, user_id)
+    return await _results(operations, [outcome.after(created) for outcome in outcomes]), change
 
 
 @one_transaction
 async def complete_all(
     statements: Statements, user_id: str, query: TaskFilter, most: int | None = None
-) -> int:
-    """Complete the user's pending tasks that meet a filter; return how many. Recurring ones are followed.
+) -> CompletedCount:
+    """Complete the user's pending tasks that meet a filter; say how many. Recurring ones are followed.
 
     Raises:
         TaskLimitReached: with those that follow the user would have more than `most`.
@@ -109,17 +111,17 @@ async def complete_all(
             raise TooManyFollowed
         left = iter(recurring)
         while some := [*islice(left, AT_ONCE)]:
-            plan = _Plan(user_id, await _lock(transaction, user_id, some))
+            plan = _Plan(user_id, await lock_tasks(transaction, user_id, some))
             async for row in sliced(plan.rows.values()):
                 plan.change(row, {"completed": True})
             await require_room(transaction, user_id, most, len(plan.new))
             await _write(transaction, user_id, plan)
-    return len(rows)
+        return CompletedCount(completed=len(rows), change=await change_number(transaction, user_id))
 
 
 @one_transaction
-async def delete_all(statements: Statements, user_id: str, query: TaskFilter) -> int:
-    """Delete the user's tasks that meet a filter; return how many.
+async def delete_all(statements: Statements, user_id: str, query: TaskFilter) -> DeletedCount:
+    """Delete the user's tasks that meet a filter; say how many.
 
     Raises:
         FilterRequired: it has no condition, so that every task would meet it.
@@ -129,7 +131,8 @@ async def delete_all(statements: Statements, user_id: str, query: TaskFilter) ->
         raise FilterRequired
     async with statements.transaction() as transaction:
         statement = _delete_statement(user_id, names, len(query.words))
-        return await transaction.execute(statement, parameters | {"owner": user_id})
+        deleted = await transaction.execute(statement, parameters | {"owner": user_id})
+        return DeletedCount(deleted=deleted, change=await change_number(transaction, user_id))
 
 
 @fairly_cached(128)
@@ -235,13 +238,6 @@ def _linked(row: dict[str, Any], created: Sequence[Row]) -> dict[str, Any]:
     """A row with the true id of its successor, which _Plan could only number."""
     link = row["next_task_id"]
     return row if link is None or link > 0 else row | {"next_task_id": created[-link - 1].id}
-
-
-async def _lock(transaction: Transaction, user_id: str, ids: Iterable[int]) -> list[dict[str, Any]]:
-    possible = [task_id for task_id in ids if 0 < task_id <= ID_MAX]
-    if not possible:
-        return []
-    return [row._asdict() for row in await transaction.all(_LOCK, {"owner": user_id, "ids": possible})]
 
 
 async def _write(transaction: Transaction, user_id: str, plan: _Plan) -> Sequence[Row]:

@@ -44,9 +44,10 @@ async def run_batch(
 
     async def write(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
-        results = await crud.run_batch(statements, caller.id, operations, atomic=atomic, most=most)
+        results, change = await crud.run_batch(statements, caller.id, operations, atomic=atomic, most=most)
         written = [result.model_dump_json() async for result in sliced(results)]
-        return Reply(200, f'{{"results":[{",".join(written)}]}}'.encode(), {})
+        number = "null" if change is None else change
+        return Reply(200, f'{{"results":[{",".join(written)}],"change":{number}}}'.encode(), {})
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)
 
@@ -71,7 +72,7 @@ async def complete_all(
 
     async def write(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
-        count = CompletedCount(completed=await crud.complete_all(statements, caller.id, query, most))
+        count = await crud.complete_all(statements, caller.id, query, most)
         return Reply(200, count.model_dump_json().encode(), {})
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)
@@ -92,7 +93,7 @@ async def delete_all(
     """Delete the caller's tasks that meet a filter. No condition is a 422, and so is an unknown one."""
 
     async def write(statements: Statements) -> Reply:
-        count = DeletedCount(deleted=await crud.delete_all(statements, caller.id, query))
+        count = await crud.delete_all(statements, caller.id, query)
         return Reply(200, count.model_dump_json().encode(), {})
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)

@@ -15,7 +15,7 @@ from pydantic import (
 
 from backend.errors import FieldError
 from backend.tasks.filters import TaskFilter
-from backend.tasks.schemas import TaskCreate, TaskPublic, TaskUpdate
+from backend.tasks.schemas import Change, TaskCreate, TaskPublic, TaskUpdate
 from backend.web.spelling import spelt
 
 BATCH_MAX = 500
@@ -113,6 +113,7 @@ class BatchReply(BaseModel):
     """The results, in the order of the operations."""
 
     results: list[BatchResult]
+    change: Change = None
 
 
 class TaskSelection(TaskFilter):
@@ -125,9 +126,11 @@ class CompletedCount(BaseModel):
     """How many tasks were completed."""
 
     completed: int
+    change: Change = None
 
 
 class DeletedCount(BaseModel):
     """How many tasks were deleted."""
 
     deleted: int
+    change: Change = None

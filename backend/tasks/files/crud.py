@@ -17,6 +17,7 @@ from backend.slices import sliced
 from backend.tasks.crud import OWNED, insert_values
 from backend.tasks.fields import FOLDED, INSERTED, READ, bound, parameter
 from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult, exported
+from backend.tasks.log import change_number
 from backend.tasks.quota import require_room
 from backend.tasks.sql import IdList, among
 from backend.tasks.wire import read
@@ -47,8 +48,8 @@ async def get_page(statements: Statements, user_id: str, after: int) -> list[Exp
 @one_transaction
 async def import_tasks(
     statements: Statements, user_id: str, lines: Sequence[Line], most: int | None = None
-) -> list[LineResult]:
-    """Create what the lines say and the user has not got; say of each line what became of it.
+) -> tuple[list[LineResult], int | None]:
+    """Create what the lines say and the user has not got; say of each line what became of it; and the change.
 
     A line whose id is still a task of the user's with the same content is that task, and so is one that was
     imported before. No task is changed. All is written or nothing, AT_ONCE lines with a statement.
@@ -62,12 +63,14 @@ async def import_tasks(
     }
     good = [(line.number, line.task) for line in lines if line.task is not None]
     seen: Counter[str] = Counter()
+    change = None
     if good:
         async with statements.transaction() as transaction:
             left = iter(good)
             while some := [(number, task, _key(task, seen)) for number, task in islice(left, AT_ONCE)]:
                 await _import(transaction, user_id, some, results, most)
-    return list(results.values())
+            change = await change_number(transaction, user_id, "import")
+    return list(results.values()), change
 
 
 async def _import(

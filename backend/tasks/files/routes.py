@@ -105,13 +105,14 @@ async def import_tasks(
 
     async def write_all(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
-        results = await crud.import_tasks(statements, caller.id, lines, most)
+        results, change = await crud.import_tasks(statements, caller.id, lines, most)
         statuses = [result.status for result in results]
         reply = ImportReply(
             created=statuses.count("created"),
             unchanged=statuses.count("unchanged"),
             invalid=statuses.count("invalid"),
             lines=results,
+            change=change,
         )
         return Reply(200, reply.model_dump_json().encode(), {})
 

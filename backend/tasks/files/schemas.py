@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from backend.tasks.errors import InvalidFile
 from backend.tasks.fields import BOOLEANS, LISTS, TEXTS
-from backend.tasks.schemas import DueDate, TaskCreate, TaskPublic
+from backend.tasks.schemas import Change, DueDate, TaskCreate, TaskPublic
 from backend.tasks.wire import Task, as_dict
 from backend.web.addresses import snake_case
 from backend.web.spelling import camel_names, spelt
@@ -112,6 +112,7 @@ class ImportReply(BaseModel):
     unchanged: int
     invalid: int
     lines: list[LineResult]
+    change: Change = None
 
 
 def header(kind: Format) -> str:

@@ -1,0 +1,1 @@
+"""What became of tasks: their history, the trash, and taking changes back."""

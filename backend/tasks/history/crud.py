@@ -1,0 +1,171 @@
+"""The statements that look back: what became of tasks, and what is in the trash."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, and_, bindparam, exists, func, literal, null, select, tuple_, update
+
+from backend.engine.statements import Statements
+from backend.models import change_sources, task_events, tasks
+from backend.tasks.crud import get_task
+from backend.tasks.fields import READ
+from backend.tasks.history.images import differences, task_of
+from backend.tasks.wire import Task, read
+
+BY_REQUEST = "api"
+
+_ID = task_events.c.seq.type
+OWNED_EVENTS = task_events.c.user_id == bindparam("owner")
+_ONE_MORE = bindparam("one_more", type_=_ID)
+_BEFORE = tuple_(task_events.c.seq, task_events.c.task_id) < tuple_(
+    bindparam("before_seq", type_=_ID), bindparam("before_id", type_=_ID)
+)
+_NEWEST = task_events.c.seq.desc(), task_events.c.task_id.desc()
+
+_NEXT = task_events.alias("next")
+_OF_THE_SAME = and_(
+    _NEXT.c.user_id == task_events.c.user_id,
+    _NEXT.c.task_id == task_events.c.task_id,
+    _NEXT.c.seq > task_events.c.seq,
+)
+_NEXT_IMAGE = select(_NEXT.c.before).where(_OF_THE_SAME).order_by(_NEXT.c.seq).limit(1).scalar_subquery()
+_NEXT_SEQ = select(func.min(_NEXT.c.seq)).where(_OF_THE_SAME).scalar_subquery()
+_SOURCE = (
+    select(change_sources.c.source)
+    .where(change_sources.c.user_id == task_events.c.user_id, change_sources.c.seq == task_events.c.seq)
+    .scalar_subquery()
+)
+_EVENTS = (
+    select(
+        task_events.c.seq,
+        task_events.c.task_id,
+        task_events.c.kind,
+        task_events.c.at,
+        func.coalesce(_SOURCE, literal(BY_REQUEST)),
+        task_events.c.before,
+        _NEXT_SEQ,
+        _NEXT_IMAGE,
+        *READ,
+    )
+    .select_from(
+        task_events.outerjoin(
+            tasks, and_(tasks.c.user_id == task_events.c.user_id, tasks.c.id == task_events.c.task_id)
+        )
+    )
+    .where(OWNED_EVENTS)
+    .order_by(*_NEWEST)
+    .limit(_ONE_MORE)
+)
+_OF_ONE = task_events.c.task_id == bindparam("task_id", type_=_ID)
+
+# What was deleted and is not back: its last event is that, and still has what it was.
+_TRASHED = and_(
+    OWNED_EVENTS,
+    task_events.c.kind == "deleted",
+    task_events.c.before.is_not(None),
+    task_events.c.at > bindparam("since", type_=task_events.c.at.type),
+    ~exists().where(_OF_THE_SAME),
+)
+_TRASH = (
+    select(task_events.c.seq, task_events.c.task_id, task_events.c.at, task_events.c.before)
+    .where(_TRASHED, _BEFORE)
+    .order_by(*_NEWEST)
+    .limit(_ONE_MORE)
+)
+_IN_TRASH = select(task_events.c.task_id).where(_TRASHED)
+_ERASE = (
+    update(task_events)
+    .where(
+        OWNED_EVENTS,
+        task_events.c.before.is_not(None),
+        ~exists().where(tasks.c.user_id == task_events.c.user_id, tasks.c.id == task_events.c.task_id),
+    )
+    .values(before=null())
+)
+
+# Where a page ended: after the event of a task in a change.
+End = tuple[int, int] | None
+
+
+class Event(NamedTuple):
+    """What one change did to one task. No `changes`: what it was is erased."""
+
+    change: int
+    task_id: int
+    kind: str
+    at: datetime
+    by: str
+    changes: dict[str, dict[str, Any]] | None
+
+
+class Trashed(NamedTuple):
+    """A task as it was when it was deleted."""
+
+    change: int
+    at: datetime
+    task: Task
+
+
+async def get_history(
+    statements: Statements, user_id: str, task_id: int | None, after: End, limit: int
+) -> tuple[list[Event], End]:
+    """Return a page of what became of the user's tasks, or of one of them, the newest first; and its end.
+
+    Raises:
+        TaskNotFound: the user has had no such task.
+    """
+    statement = _history_statement(task_id is not None, after is not None)
+    parameters: dict[str, Any] = {"owner": user_id, "one_more": limit + 1}
+    if task_id is not None:
+        parameters["task_id"] = task_id
+    if after is not None:
+        parameters["before_seq"], parameters["before_id"] = after
+    rows = await statements.plain(statement, parameters)
+    if not rows and after is None and task_id is not None:
+        await get_task(statements, user_id, task_id)  # it may be older than the log
+    end = (rows[limit - 1][0], rows[limit - 1][1]) if len(rows) > limit else None
+    return [_event(row) for row in rows[:limit]], end
+
+
+@lru_cache(maxsize=4)
+def _history_statement(of_one: bool, continued: bool) -> Select[Any]:
+    statement = _EVENTS
+    if of_one:
+        statement = statement.where(_OF_ONE)
+    return statement.where(_BEFORE) if continued else statement
+
+
+def _event(row: Any) -> Event:
+    seq, task_id, kind, at, by, image, next_seq, next_image, *columns = row
+    was = None if kind == "created" or image is None else task_of(image)
+    if next_seq is not None:
+        then = None if next_image is None else task_of(next_image)
+    else:
+        then = None if columns[0] is None else read(columns)
+    unknown = (was is None and kind != "created") or (then is None and kind != "deleted")
+    return Event(seq, task_id, kind, at, by, None if unknown else differences(was, then))
+
+
+def trash_begins(days: int) -> datetime:
+    """Since when what was deleted is in the trash."""
+    return datetime.now(UTC) - timedelta(days=days)
+
+
+async def get_trash(
+    statements: Statements, user_id: str, since: datetime, after: End, limit: int
+) -> tuple[list[Trashed], End]:
+    """Return a page of what the user has deleted since a time, the last deleted first; and its end."""
+    before_seq, before_id = after or (2**63 - 1, 0)
+    parameters = {"owner": user_id, "since": since, "one_more": limit + 1}
+    rows = await statements.plain(_TRASH, parameters | {"before_seq": before_seq, "before_id": before_id})
+    end = (rows[limit - 1][0], rows[limit - 1][1]) if len(rows) > limit else None
+    return [Trashed(seq, at, task_of(image)) for seq, _, at, image in rows[:limit]], end
+
+
+async def empty_trash(statements: Statements, user_id: str, since: datetime) -> int:
+    """Erase what the user's deleted tasks were, all of their history; return how many were in the trash."""
+    async with statements.transaction() as transaction:
+        trashed = await transaction.all(_IN_TRASH, {"owner": user_id, "since": since})
+        await transaction.execute(_ERASE, {"owner": user_id})
+    return len(trashed)
