@@ -80,14 +80,14 @@ async def run_batch(
         raise BatchFailed(await _results(operations, seen, failed=True))
     ids = {operation.id for operation in operations if not isinstance(operation, CreateOperation | Refused)}
     async with statements.transaction() as transaction:
-        plan = _Plan(user_id, await lock_tasks(transaction, user_id, ids), most)
+        plan = Plan(user_id, await lock_tasks(transaction, user_id, ids), most)
         if most is not None:
             plan.room = await room(transaction, user_id, most)
         outcomes = [plan.add(operation) async for operation in sliced(operations)]
         failed = atomic and any(outcome.status >= 400 for outcome in outcomes)
         if failed:
             raise BatchFailed(await _results(operations, outcomes, failed=True))
-        created = await _write(transaction, user_id, plan)
+        created = await write(transaction, user_id, plan)
         change = await change_number(transaction, user_id)
     return await _results(operations, [outcome.after(created) for outcome in outcomes]), change
 
@@ -111,11 +111,11 @@ async def complete_all(
             raise TooManyFollowed
         left = iter(recurring)
         while some := [*islice(left, AT_ONCE)]:
-            plan = _Plan(user_id, await lock_tasks(transaction, user_id, some))
+            plan = Plan(user_id, await lock_tasks(transaction, user_id, some))
             async for row in sliced(plan.rows.values()):
                 plan.change(row, {"completed": True})
             await require_room(transaction, user_id, most, len(plan.new))
-            await _write(transaction, user_id, plan)
+            await write(transaction, user_id, plan)
         return CompletedCount(completed=len(rows), change=await change_number(transaction, user_id))
 
 
@@ -137,7 +137,7 @@ async def delete_all(statements: Statements, user_id: str, query: TaskFilter) ->
 
 @fairly_cached(128)
 def _complete_statement(names: tuple[str, ...], words: int) -> ReturningUpdate[Any]:
-    """Completes the pending tasks that meet a filter. One that WILL_RECUR is met, and left to _Plan."""
+    """Completes the pending tasks that meet a filter. One that WILL_RECUR is met, and left to Plan."""
     chosen = _chosen(names, words).where(not_(tasks.c.completed))
     return (
         update(tasks)
@@ -174,7 +174,7 @@ class _Outcome(NamedTuple):
         return self if self.task is None else self._replace(task=_linked(self.task, created))
 
 
-class _Plan:
+class Plan:
     """What operations make of the rows that were found. Nothing is written here."""
 
     def __init__(self, user_id: str, rows: Iterable[dict[str, Any]], most: int | None = None) -> None:
@@ -235,12 +235,12 @@ class _Plan:
 
 
 def _linked(row: dict[str, Any], created: Sequence[Row]) -> dict[str, Any]:
-    """A row with the true id of its successor, which _Plan could only number."""
+    """A row with the true id of its successor, which Plan could only number."""
     link = row["next_task_id"]
     return row if link is None or link > 0 else row | {"next_task_id": created[-link - 1].id}
 
 
-async def _write(transaction: Transaction, user_id: str, plan: _Plan) -> Sequence[Row]:
+async def write(transaction: Transaction, user_id: str, plan: Plan) -> Sequence[Row]:
     """Write what was planned; return the new rows in their order."""
     created: Sequence[Row] = []
     if plan.new:

@@ -2,23 +2,36 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Insert, bindparam, case, func, or_, select, text
+from sqlalchemy import Insert, bindparam, case, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from backend.columns import TextList, utc_now
 from backend.engine.statements import AT_ONCE, Statements, Transaction, one_transaction
+from backend.errors import InvalidBody
 from backend.models import ID_MAX, tasks
 from backend.slices import sliced
-from backend.tasks.crud import OWNED, insert_values
+from backend.tasks.batch.crud import Plan, write
+from backend.tasks.crud import OWNED, insert_values, lock_tasks
 from backend.tasks.fields import FOLDED, INSERTED, READ, bound, parameter
-from backend.tasks.files.schemas import ExportedTask, ImportedTask, Line, LineResult, exported
+from backend.tasks.files.schemas import (
+    ExportedTask,
+    ImportedTask,
+    Line,
+    LineResult,
+    OnConflict,
+    Status,
+    exported,
+)
 from backend.tasks.log import change_number
 from backend.tasks.quota import require_room
+from backend.tasks.rules import change
+from backend.tasks.schemas import TaskUpdate
 from backend.tasks.sql import IdList, among
 from backend.tasks.wire import read
 
@@ -37,6 +50,14 @@ _KNOWN = select(tasks).where(
         among(tasks.c.import_key, bindparam("import_keys", type_=TextList())),
     ),
 )
+_STARTS = select(tasks.c.id, tasks.c.series_start).where(
+    OWNED, among(tasks.c.id, bindparam("ids", type_=IdList())), tasks.c.series_start.is_not(None)
+)
+_LINK = (
+    update(tasks)
+    .where(OWNED, tasks.c.id == bindparam("task_id"))
+    .values(next_task_id=bindparam("link", type_=tasks.c.next_task_id.type))
+)
 
 
 async def get_page(statements: Statements, user_id: str, after: int) -> list[ExportedTask]:
@@ -45,83 +66,234 @@ async def get_page(statements: Statements, user_id: str, after: int) -> list[Exp
     return [exported(read(row), row.series_start) async for row in sliced(rows)]
 
 
+@dataclass(slots=True)
+class _Entry:
+    """A line with a task, and what became of it."""
+
+    line: int
+    task: ImportedTask
+    key: str
+    status: Status = "created"
+    id: int | None = None
+    detail: str | None = None
+
+
 @one_transaction
 async def import_tasks(
-    statements: Statements, user_id: str, lines: Sequence[Line], most: int | None = None
+    statements: Statements,
+    user_id: str,
+    lines: Sequence[Line],
+    on_conflict: OnConflict = "skip",
+    most: int | None = None,
 ) -> tuple[list[LineResult], int | None]:
     """Create what the lines say and the user has not got; say of each line what became of it; and the change.
 
-    A line whose id is still a task of the user's with the same content is that task, and so is one that was
-    imported before. No task is changed. All is written or nothing, AT_ONCE lines with a statement.
+    A line that was imported before is that task. So is one whose id is a task of the user's, and one whose id
+    an earlier line has. Where such a task has other content than its line says, `on_conflict` decides. All is
+    written or nothing, AT_ONCE lines with a statement.
 
     Raises:
         UnknownUser: the user has no row.
         TaskLimitReached: the user would have more than `most` tasks.
     """
-    results = {
-        line.number: LineResult(line=line.number, status="invalid", detail=line.problem) for line in lines
-    }
-    good = [(line.number, line.task) for line in lines if line.task is not None]
+    entries: dict[int, _Entry] = {}
     seen: Counter[str] = Counter()
     change = None
-    if good:
+    firsts: dict[object, _Entry] = {}
+    repeats: list[_Entry] = []
+    async for number, task, _, _ in sliced(lines):
+        if task is not None:
+            entry = entries[number] = _Entry(number, task, _key(task, seen))
+            if firsts.setdefault(task.id or entry.key, entry) is not entry:
+                repeats.append(entry)
+    if entries:
         async with statements.transaction() as transaction:
-            left = iter(good)
-            while some := [(number, task, _key(task, seen)) for number, task in islice(left, AT_ONCE)]:
-                await _import(transaction, user_id, some, results, most)
+            taken: set[int] = set()
+            async for some in _parts(firsts.values()):
+                await _place(transaction, user_id, some, taken, most)
+            ids = {entry.task.id: entry.id for entry in firsts.values()}
+            links = _Links(user_id, ids, {e.id for e in firsts.values() if e.status == "created"})
+            async for some in _parts(e for e in firsts.values() if e.status == "created"):
+                await links.write(transaction, some)
+            _repeat(firsts, repeats, on_conflict)
+            if on_conflict == "update":
+                async for some in _parts(e for e in entries.values() if e.status == "changed"):
+                    await _overwrite(transaction, user_id, some, links, most)
             change = await change_number(transaction, user_id, "import")
-    return list(results.values()), change
+    results = [
+        LineResult(line=number, status="invalid", detail=problem)
+        if (found := entries.get(number)) is None
+        else LineResult(line=number, status=found.status, id=found.id, detail=found.detail)
+        async for number, _, problem, _ in sliced(lines)
+    ]
+    return results, change
 
 
-async def _import(
-    transaction: Transaction,
-    user_id: str,
-    good: Sequence[tuple[int, ImportedTask, str]],
-    results: dict[int, LineResult],
-    most: int | None,
+async def _parts(entries: Iterable[_Entry]) -> AsyncIterator[list[_Entry]]:
+    left = iter(entries)
+    while some := [*islice(left, AT_ONCE)]:
+        yield some
+
+
+async def _place(
+    transaction: Transaction, user_id: str, some: Sequence[_Entry], taken: set[int], most: int | None
 ) -> None:
-    ids = [task.id for _, task, _ in good if task.id is not None]
-    by_id, by_key = await _known(transaction, user_id, ids, [key for _, _, key in good])
+    """Find the tasks of entries, or create them. A task that is `taken` is that of another line."""
+    ids = [entry.task.id for entry in some if entry.task.id is not None]
+    by_id, by_key = await _known(transaction, user_id, ids, [entry.key for entry in some])
+    taken.update(row["id"] for row in by_key.values())
     new: dict[str, dict[str, Any]] = {}
-    async for number, task, key in sliced(good):
-        values = _columns(user_id, task)
-        old = by_id.get(task.id)
-        if old is not None and _is_same(old, values, task):
-            results[number] = LineResult(line=number, status="unchanged", id=old["id"])
-        elif key not in by_key:
-            new.setdefault(key, values | {"import_key": key})
-    created: dict[str, int] = {}
-    if new:
-        await require_room(transaction, user_id, most, len(new))
-        statement = _insert_statement(transaction.dialect)
-        rows = await transaction.all_of(statement, (_parameters(values) for values in new.values()))
-        created = {row.import_key: row.id for row in rows}
+    async for entry in sliced(some):
+        old = by_key.get(entry.key) or _own(by_id, entry.task, taken)
+        if old is None:
+            new[entry.key] = _columns(user_id, entry.task) | {"import_key": entry.key}
+            continue
+        entry.id = old["id"]
+        taken.add(old["id"])
+        try:
+            entry.status = "changed" if _differs(old, entry.task) else "unchanged"
+        except InvalidBody as error:
+            entry.status, entry.detail = "invalid", str(error)
+    if not new:
+        return
+    await require_room(transaction, user_id, most, len(new))
+    statement = _insert_statement(transaction.dialect)
+    rows = await transaction.all_of(statement, (_parameters(values) for values in new.values()))
+    created = {row.import_key: row.id for row in rows}
+    by_key_now: dict[str, dict[str, Any]] = {}
     if len(created) < len(new):  # another request has imported them since
         _, by_key_now = await _known(transaction, user_id, [], [key for key in new if key not in created])
-        by_key |= by_key_now
-    for number, _, key in good:
-        if results[number].status == "invalid":
-            # A second line with the same id is the same task.
-            status = "created" if key in created else "unchanged"
-            task_id = created.pop(key, None) or by_key.get(key)
-            results[number] = LineResult(line=number, status=status, id=task_id)
-            by_key[key] = task_id
+    taken.update(created.values())
+    for entry in some:
+        if entry.key in created:
+            entry.id = created[entry.key]
+        elif entry.key in new:
+            entry.status, entry.id = "unchanged", by_key_now[entry.key]["id"]
+
+
+def _own(
+    by_id: Mapping[int, dict[str, Any]], task: ImportedTask, taken: Collection[int]
+) -> dict[str, Any] | None:
+    """The row that has the line's id and is its task: another database gives the same ids to other tasks."""
+    row = by_id.get(task.id or 0)
+    if row is None or row["id"] in taken or task.created_at not in (None, row["created_at"]):
+        return None
+    return row
+
+
+def _repeat(firsts: Mapping[object, _Entry], repeats: Iterable[_Entry], on_conflict: OnConflict) -> None:
+    """Settle the lines whose id an earlier one has. With `update` each is held against the one before it."""
+    latest = dict(firsts)
+    for entry in repeats:
+        before = latest[entry.task.id or entry.key]
+        entry.id = before.id
+        entry.status = "unchanged" if entry.key == before.key else "changed"
+        if on_conflict == "update":
+            latest[entry.task.id or entry.key] = entry
+
+
+class _Links:
+    """What `next_task_id` means: in a file it names a line, or a task of its owner's."""
+
+    def __init__(
+        self, user_id: str, ids: Mapping[int | None, int | None], made: Collection[int | None]
+    ) -> None:
+        self._user_id = user_id
+        self._ids = ids  # of the file's lines: what their tasks have
+        self._made = made  # in this import: a file cannot have meant these
+
+    async def find(self, transaction: Transaction, some: Iterable[_Entry]) -> dict[int, int]:
+        """Return the ids of the tasks that follow those of entries."""
+        wanted = [(e, e.task.next_task_id) for e in some if e.task.next_task_id is not None]
+        links = {entry.id: self._ids[link] for entry, link in wanted if link in self._ids}
+        elsewhere = [link for _, link in wanted if link not in self._ids and 0 < link <= ID_MAX]
+        if elsewhere:
+            rows = await transaction.all(_STARTS, {"owner": self._user_id, "ids": elsewhere})
+            starts = {row.id: row.series_start for row in rows if row.id not in self._made}
+            links |= {
+                entry.id: link for entry, link in wanted if starts.get(link) == _start(entry.task) is not None
+            }
+        return {one: other for one, other in links.items() if one and other and one != other}
+
+    async def write(self, transaction: Transaction, created: Sequence[_Entry]) -> None:
+        """Link new tasks with those that follow them."""
+        found = await self.find(transaction, created)
+        if found:
+            owner = {"owner": self._user_id}
+            rows = [owner | {"task_id": one, "link": other} for one, other in found.items()]
+            await transaction.all_of(_LINK, rows)
+
+
+async def _overwrite(
+    transaction: Transaction, user_id: str, some: Sequence[_Entry], links: _Links, most: int | None
+) -> None:
+    """Let tasks become what their lines say, by the rule that every change goes by."""
+    followers = await links.find(transaction, some)
+    plan = Plan(user_id, await lock_tasks(transaction, user_id, {e.id for e in some if e.id is not None}))
+    async for entry in sliced(some):
+        row = plan.rows.get(entry.id or 0)
+        if row is None:
+            continue  # it was deleted meanwhile
+        task, version = entry.task, row["version"]
+        if task.completed and row["next_task_id"] is None:
+            row["next_task_id"] = followers.get(row["id"])
+        try:
+            for changes, exact in (_content(task), _completion(task)):
+                plan.change(row, changes | exact)
+                if row["version"] != version:
+                    row |= exact | {"version": version + 1}
+        except (
+            InvalidBody
+        ) as error:  # of two lines with one id, the second does not fit what the first has left
+            entry.status, entry.detail = "invalid", str(error)
+    await require_room(transaction, user_id, most, len(plan.new))
+    await write(transaction, user_id, plan)
+
+
+def _differs(row: Mapping[str, Any], task: ImportedTask) -> bool:
+    """Whether a task would be changed by what its line says. What it does not say is not asked."""
+    content, start = _content(task)
+    completion, at = _completion(task)
+    if completion.get("completed", row["completed"]) != row["completed"]:
+        return True
+    return bool(change(row, content | start | at, row["updated_at"]).columns)
+
+
+Said = tuple[dict[str, Any], dict[str, Any]]
+
+
+def _content(task: ImportedTask) -> Said:
+    """What a line says of a task, but for its completion; and what the rule would make anew, as it was."""
+    said = (task.model_fields_set & TaskUpdate.model_fields.keys()) - {"completed"}
+    start = _start(task)
+    return {name: getattr(task, name) for name in said}, {} if start is None else {"series_start": start}
+
+
+def _completion(task: ImportedTask) -> Said:
+    said = {"completed": task.completed} if "completed" in task.model_fields_set else {}
+    return said, {} if task.completed_at is None else {"completed_at": task.completed_at}
+
+
+def _start(task: ImportedTask) -> str | None:
+    return None if task.series_start is None else task.series_start.isoformat()
 
 
 async def _known(
     transaction: Transaction, user_id: str, ids: Sequence[int], keys: Sequence[str]
-) -> tuple[dict[int | None, Any], dict[str, int | None]]:
-    """The user's rows with these ids, and the ids of those with these keys."""
+) -> tuple[dict[int, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The user's rows with these ids, and those with these keys."""
     possible = [task_id for task_id in ids if 0 < task_id <= ID_MAX]
     parameters = {"owner": user_id, "ids": possible, "import_keys": list(keys)}
-    rows = await transaction.all(_KNOWN, parameters)
-    return {row.id: row._asdict() for row in rows}, {row.import_key: row.id for row in rows}
+    rows = [row._asdict() for row in await transaction.all(_KNOWN, parameters)]
+    asked = set(keys)
+    by_key = {row["import_key"]: row for row in rows if row["import_key"] in asked}
+    return {row["id"]: row for row in rows}, by_key
 
 
 def _key(task: ImportedTask, seen: Counter[str]) -> str:
     """What a line is known by when its file comes again; identical lines without an id are counted."""
     # Without defaults: a field that is added to tasks later leaves the keys of older files as they are.
-    line = task.model_dump_json(exclude_defaults=True, exclude={"recurring"})
+    line = task.model_dump_json(exclude_defaults=True, exclude={"recurring", "next_task_id"})
     if task.id is None:
         seen[line] += 1
         line = f"{line}#{seen[line]}"
@@ -130,9 +302,8 @@ def _key(task: ImportedTask, seen: Counter[str]) -> str:
 
 def _columns(user_id: str, task: ImportedTask) -> dict[str, Any]:
     values = insert_values(user_id, task) | {"completed_at": task.completed_at, "created_at": task.created_at}
-    if task.series_start is not None:
-        values["series_start"] = task.series_start.isoformat()
-    return values
+    start = _start(task)
+    return values if start is None else values | {"series_start": start}
 
 
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:
@@ -142,12 +313,6 @@ def _parameters(values: dict[str, Any]) -> dict[str, Any]:
         "done_at": values["completed_at"],
         "made_at": values["created_at"],
     }
-
-
-def _is_same(row: Any, values: dict[str, Any], task: ImportedTask) -> bool:
-    """Whether a row has what its line says. What a line does not say of its times is not asked."""
-    unsaid = {name for name in ("completed_at", "series_start", "created_at") if getattr(task, name) is None}
-    return all(row[name] == value for name, value in values.items() if name not in unsaid | FOLDED)
 
 
 @lru_cache(maxsize=2)

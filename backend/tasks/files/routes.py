@@ -13,7 +13,16 @@ from backend.errors import Problem
 from backend.slices import sliced
 from backend.tasks.errors import InvalidFile, TaskLimitReached
 from backend.tasks.files import crud
-from backend.tasks.files.schemas import MEDIA_TYPES, ExportedTask, Format, ImportReply, header, read, write
+from backend.tasks.files.schemas import (
+    MEDIA_TYPES,
+    ExportedTask,
+    Format,
+    ImportReply,
+    OnConflict,
+    header,
+    read,
+    write,
+)
 from backend.tasks.schemas import folded
 from backend.web.addresses import is_head
 from backend.web.handlers import documented, media_type, unreadable
@@ -89,6 +98,7 @@ async def import_tasks(
     caller: CallerDep,
     request: Request,
     content: Annotated[bytes, Body(media_type=MEDIA_TYPES["ndjson"])] = b"",
+    on_conflict: Annotated[OnConflict, BeforeValidator(folded), Query()] = "skip",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create the tasks of a file: NDJSON, or CSV with a header row, in UTF-8.
@@ -96,20 +106,26 @@ async def import_tasks(
     At most 10000 lines and 1 MiB; send more in parts. Each line needs a `title`, the rest may be missing. A
     line that is invalid is named in the answer and takes no other with it.
 
-    Importing is safe to repeat: a line whose `id` is a task of the caller's with the same content stays as it
-    is, and so does one that was imported before, as long as that task is there. Nothing is overwritten.
-    `created_at` and `completed_at` are kept where they are given; `id`, `next_task_id`, `updated_at` never.
+    Importing is safe to repeat. A line that was imported before is that task, as long as it is there; so is
+    one whose `id` is a task of the caller's, with the same `created_at` where the line says one. It is
+    `unchanged`, or `changed` where the task has other content: then `on_conflict` says whether to skip the
+    line or to update the task. What a line does not name it does not ask. All other lines are `created`.
+
+    `completed_at`, `created_at` and `series_start` are kept where they are given. `next_task_id` becomes the
+    task that the line with that `id` in the same file has become; where there is none, it is kept if it is an
+    occurrence of the same series, and dropped otherwise. `id` and `updated_at` are never kept.
     """
     kind = _kind(request)
     lines = [line async for line in sliced(read(content, kind)) if line.holds_something]
 
     async def write_all(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
-        results, change = await crud.import_tasks(statements, caller.id, lines, most)
+        results, change = await crud.import_tasks(statements, caller.id, lines, on_conflict, most)
         statuses = [result.status for result in results]
         reply = ImportReply(
             created=statuses.count("created"),
             unchanged=statuses.count("unchanged"),
+            changed=statuses.count("changed"),
             invalid=statuses.count("invalid"),
             lines=results,
             change=change,

@@ -22,6 +22,8 @@ from backend.web.addresses import snake_case
 from backend.web.spelling import camel_names, spelt
 
 Format = Literal["ndjson", "csv"]
+Status = Literal["created", "unchanged", "changed", "invalid"]
+OnConflict = Literal["skip", "update"]
 MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 LINES_MAX = 10_000
 
@@ -65,6 +67,7 @@ class ImportedTask(TaskCreate):
     id: int | None = None
     completed_at: Instant = None
     series_start: DueDate = None
+    next_task_id: int | None = None
     created_at: Instant = None
 
     @model_validator(mode="after")
@@ -89,6 +92,7 @@ class Line(NamedTuple):
     number: int
     task: ImportedTask | None = None
     problem: str | None = None
+    ignored: tuple[str, ...] = ()
 
     @property
     def holds_something(self) -> bool:
@@ -100,7 +104,7 @@ class LineResult(BaseModel):
     """What became of a line."""
 
     line: int
-    status: Literal["created", "unchanged", "invalid"]
+    status: Status
     id: int | None = Field(default=None, description="The task that it is now")
     detail: str | None = Field(default=None, description="What is wrong with it")
 
@@ -109,7 +113,10 @@ class ImportReply(BaseModel):
     """How many lines came to what, and each of them."""
 
     created: int
-    unchanged: int
+    unchanged: int = Field(description="Lines whose task has their content")
+    changed: int = Field(
+        description="Lines whose task has other content: left as it is, or overwritten as `on_conflict` says"
+    )
     invalid: int
     lines: list[LineResult]
     change: Change = None
@@ -135,7 +142,8 @@ def read(content: bytes, kind: Format) -> Iterator[Line]:
         InvalidFile: there are more than LINES_MAX, or a CSV has no sound header row.
     """
     content = content.removeprefix(_BOM)
-    if content.count(b"\n") + content.count(b"\r") > 2 * _TEXT_LINES_MAX:
+    ends = content.count(b"\n") + content.count(b"\r") - content.count(b"\r\n")
+    if ends > _TEXT_LINES_MAX:
         raise InvalidFile(f"has more than {_TEXT_LINES_MAX} lines of text; send it in parts")
     count = 0
     for line in _read_csv(content) if kind == "csv" else _read_ndjson(content):
@@ -237,12 +245,12 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _values(cells: dict[str, str]) -> dict[str, Any]:
-    """What a row's cells mean. An empty one says nothing."""
+    """What a row's cells mean. An empty one says that there is nothing."""
     values: dict[str, Any] = {}
     for name, cell in cells.items():
         if not cell:
-            continue
-        if name in TEXTS:
+            values[name] = False if name in BOOLEANS else None
+        elif name in TEXTS:
             values[name] = cell[1:] if cell[0] == "'" and _PROTECTED.match(cell) else cell
         elif name in BOOLEANS or name == "recurring":  # spreadsheets write TRUE
             values[name] = {"true": True, "false": False}.get(cell.lower(), cell)
