@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backend.tasks.files.schemas import read
+from backend.tasks.files.reading import read
 from tests.conftest import Client
 
 BERLIN = {"timezone": "Europe/Berlin"}

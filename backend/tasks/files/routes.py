@@ -13,19 +13,21 @@ from backend.errors import Problem
 from backend.slices import sliced
 from backend.tasks.errors import InvalidFile, TaskLimitReached
 from backend.tasks.files import crud
+from backend.tasks.files.reading import IGNORED_MAX, read
 from backend.tasks.files.schemas import (
     MEDIA_TYPES,
     ExportedTask,
     Format,
     ImportReply,
+    Line,
     OnConflict,
     header,
-    read,
     write,
 )
+from backend.tasks.files.uploads import READABLE, opened
 from backend.tasks.schemas import folded
 from backend.web.addresses import is_head
-from backend.web.handlers import documented, media_type, unreadable
+from backend.web.handlers import documented
 from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 
@@ -92,7 +94,7 @@ async def _pages(caller: Caller) -> AsyncIterator[list[ExportedTask]]:
     summary="Import tasks",
     response_model=ImportReply,
     responses=documented(InvalidFile, TaskLimitReached, *IDEMPOTENCY_ERRORS) | _TOO_LARGE,
-    openapi_extra={"requestBody": {"required": True, "content": _FILE}},
+    openapi_extra={"requestBody": {"required": True, "content": READABLE}},
 )
 async def import_tasks(
     caller: CallerDep,
@@ -101,10 +103,14 @@ async def import_tasks(
     on_conflict: Annotated[OnConflict, BeforeValidator(folded), Query()] = "skip",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Create the tasks of a file: NDJSON, or CSV with a header row, in UTF-8.
+    """Create the tasks of a file: NDJSON, or CSV with a header row, as the body or from a browser's form.
 
     At most 10000 lines and 1 MiB; send more in parts. Each line needs a `title`, the rest may be missing. A
     line that is invalid is named in the answer and takes no other with it.
+
+    UTF-8, or UTF-16 with a byte order mark; commas, semicolons, tabs or bars; a `sep=` line. Columns may be
+    called as Todoist, TickTick and others do; what was not understood is named in `ignored`. A date that
+    could be read in two ways is refused, and `0001-01-01` is none.
 
     Importing is safe to repeat. A line that was imported before is that task, as long as it is there; so is
     one whose `id` is a task of the caller's, with the same `created_at` where the line says one. It is
@@ -115,8 +121,14 @@ async def import_tasks(
     task that the line with that `id` in the same file has become; where there is none, it is kept if it is an
     occurrence of the same series, and dropped otherwise. `id` and `updated_at` are never kept.
     """
-    kind = _kind(request)
-    lines = [line async for line in sliced(read(content, kind)) if line.holds_something]
+    file, kind = await opened(request, content)
+    lines: list[Line] = []
+    ignored: dict[str, None] = {}
+    async for line in sliced(read(file, kind)):
+        if line.holds_something:
+            lines.append(line)
+        if len(ignored) < IGNORED_MAX:
+            ignored |= dict.fromkeys(name[:100] for name in line.ignored[:IGNORED_MAX])
 
     async def write_all(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
@@ -127,17 +139,10 @@ async def import_tasks(
             unchanged=statuses.count("unchanged"),
             changed=statuses.count("changed"),
             invalid=statuses.count("invalid"),
+            ignored=[*ignored][:IGNORED_MAX],
             lines=results,
             change=change,
         )
         return Reply(200, reply.model_dump_json().encode(), {})
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write_all)
-
-
-def _kind(request: Request) -> Format:
-    sent = request.headers.get("content-type")
-    for kind, known in MEDIA_TYPES.items():
-        if media_type(sent) == known:
-            return kind
-    raise unreadable(sent, MEDIA_TYPES.values())
