@@ -19,6 +19,7 @@ from backend.web.spelling import camel_names, spelt
 IGNORED_MAX = 100  # names
 
 _TEXT_LINES_MAX = 100_000  # of a file, and of a broken CSV that are read again
+_LINE_MAX = 262_144  # bytes of JSON or characters of CSV: what is read in one step
 _HEAD_MAX = 65_536  # characters in which a CSV's header row ends
 
 _DELIMITERS = ",;\t|"
@@ -51,7 +52,10 @@ def read(content: bytes, kind: Format) -> Iterator[Line]:
 
 def _read_ndjson(content: bytes) -> Iterator[Line]:
     for number, line in enumerate(io.BytesIO(content), start=1):
-        yield _line(number, lambda line=line: _object(line)) if line.strip() else Line(number)
+        if len(line) > _LINE_MAX:
+            yield Line(number, None, f"is longer than {_LINE_MAX} bytes")
+        else:
+            yield _line(number, lambda line=line: _object(line)) if line.strip() else Line(number)
 
 
 def _in_utf8(content: bytes) -> bytes:
@@ -129,6 +133,8 @@ def _records(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[s
         nonlocal position
         while position < len(lines):
             position += 1
+            if len(lines[position - 1]) > _LINE_MAX:
+                raise csv.Error(f"a line is longer than {_LINE_MAX} characters")
             yield lines[position - 1]
 
     reader = csv.reader(following(), strict=True, delimiter=delimiter)
