@@ -151,7 +151,7 @@ def test_files_may_be_in_camel_case() -> None:
     """Lines of an import, and the header row of a CSV, in either spelling."""
     fields = {"title": "a", "dueDate": "2026-12-24", "createdAt": "2026-01-01T00:00:00Z", "completed": True}
     [line] = read(json.dumps(fields | {"completedAt": "2026-01-02T00:00"}).encode(), "ndjson")
-    [row] = read(
+    _, row = read(
         b"title,dueDate,createdAt,completed,completedAt\n"
         b"a,2026-12-24,2026-01-01T00:00:00Z,true,2026-01-02T00:00\n",
         "csv",
