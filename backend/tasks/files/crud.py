@@ -18,7 +18,7 @@ from backend.models import ID_MAX, tasks
 from backend.slices import sliced
 from backend.tasks.batch.crud import Plan, write
 from backend.tasks.crud import OWNED, insert_values, lock_tasks
-from backend.tasks.fields import FOLDED, INSERTED, READ, bound, parameter
+from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.files.schemas import (
     ExportedTask,
     ImportedTask,
