@@ -444,7 +444,7 @@ async def test_too_many_to_follow_are_refused(alice: Client, monkeypatch: pytest
     assert len((await alice.get("/api/tasks?completed=false")).json()) == 6
     assert (await alice.post("/api/tasks/complete-all?search=once")).json()["completed"] == 3
     await alice.delete("/api/tasks?search=2")
-    assert (await alice.post("/api/tasks/complete-all")).json() == {"completed": 2}
+    assert (await alice.post("/api/tasks/complete-all")).json()["completed"] == 2
 
 
 def test_the_refusal_names_the_limit() -> None:
