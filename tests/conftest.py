@@ -1,4 +1,4 @@
-"""Fixtures. Each test has a database of its own: SQLite in memory, or a copy of a PostgreSQL template."""
+"""Fixtures. Each test has a database of its own, a copy of a template: SQLite in memory, or PostgreSQL."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import aiosqlite
 import asyncpg
 import httpx
 import pytest
@@ -201,10 +202,34 @@ def settings(database_url: str) -> Settings:
     return settings_for(database_url)
 
 
+async def _driver(database: Database) -> aiosqlite.Connection:
+    """The one connection of an in-memory SQLite."""
+    async with database.engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, aiosqlite.Connection)
+    return driver
+
+
+@pytest.fixture(scope="session")
+def sqlite_tables() -> str:
+    """The SQL of the service's tables in SQLite: it is run in a tenth of the time that migrating takes."""
+
+    async def migrated() -> str:
+        database = Database(settings_for("sqlite://"))
+        await prepare(database, settings_for("sqlite://"))
+        sql = "\n".join([line async for line in (await _driver(database)).iterdump()])
+        await database.close()
+        return sql
+
+    return asyncio.run(migrated())
+
+
 @pytest.fixture
-async def app(settings: Settings, statements: Sent) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, statements: Sent, sqlite_tables: str) -> AsyncIterator[FastAPI]:
     """The application, started."""
     app = create_app(settings)
+    if settings.dsn.is_memory:
+        await (await _driver(app.state.database)).executescript(sqlite_tables)
     async with app.router.lifespan_context(app):
         statements.watch(app.state.database)
         yield app
