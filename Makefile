@@ -5,6 +5,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --quiet
 # A worker for each core; one that has nothing left to do takes over half of what another has.
 PARALLEL := --numprocesses=logical --dist=worksteal
+# Containers often set it, and then every process compiles anew what it imports, seconds of it for the tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run token test quick migrate migration db db-stop chaos bench profile check format setup

@@ -20,6 +20,7 @@ def untouched_collector() -> Iterator[None]:
     gc.set_threshold(PYTHONS_OWN)
     yield
     gc.set_threshold(*before)
+    gc.freeze()
 
 
 @pytest.mark.usefixtures("untouched_collector")
