@@ -29,6 +29,9 @@ from tests.postgres import Postgres
 from tests.replay import replay
 from tests.scratch import scratch
 
+# Where hypothesis keeps its tables of characters: in the tests' own folders, each run would make them anew.
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(__file__).parent.parent / ".hypothesis"))
+
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 # A folder that Linux keeps in memory, and the bytes that the tests' PostgreSQL wants of it.
 IN_MEMORY, IN_MEMORY_MIN = Path("/dev/shm"), 4 * 2**30
