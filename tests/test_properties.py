@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -21,23 +21,9 @@ from backend.tasks.filters import TaskListQuery
 from backend.tasks.schemas import TaskCompletion, TaskCreate, TaskId, TaskUpdate
 from backend.web.cursor import CursorCodec, Position
 from tests.conftest import SECRET, Client, Sent
+from tests.examples import examples
 
 pytestmark = pytest.mark.slow  # a thousand examples
-
-
-def examples(number: int) -> settings:
-    """The same examples in each run: a red one means that the code has changed, not that luck has.
-
-    For a real hunt take derandomize out and raise the numbers.
-    """
-    return settings(
-        max_examples=number,
-        derandomize=True,
-        database=None,
-        deadline=None,  # a busy machine is no bug
-        # The app of a test serves all its examples: that is the point, and saves a database each.
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
 
 
 # All that JSON can carry into Python, halves of surrogate pairs, NUL, NaN and long numbers included.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,6 +20,7 @@ from backend.tasks.files.crud import PAGE
 from backend.tasks.files.reading import read
 from backend.tasks.files.schemas import LINES_MAX, Format
 from tests.conftest import Client, Sent, token_for
+from tests.examples import examples
 
 TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 FORMATS = pytest.mark.parametrize("kind", ["ndjson", "csv"])
@@ -468,13 +469,7 @@ ODD_TASKS = st.fixed_dictionaries(
 @pytest.mark.slow
 @given(tasks=st.lists(ODD_TASKS, max_size=4))
 @example(tasks=[{"title": "'", "description": "", "tags": ["[", ","]}, {"title": "''=", "description": "'"}])
-@settings(
-    max_examples=60,
-    derandomize=True,
-    database=None,
-    deadline=None,  # a busy machine is no bug
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(60)
 async def test_odd_texts_come_back_as_they_were(alice: Client, kind: str, tasks: list[Any]) -> None:
     """Whatever text a task holds, it is the same after a way through a file."""
     await alice.delete("/api/tasks?created_after=2000-01-01")
@@ -494,7 +489,7 @@ async def test_odd_texts_come_back_as_they_were(alice: Client, kind: str, tasks:
     | ODD.map(str.encode)
     | ODD.map(lambda text: f"title,{text}\n{text}".encode())
 )
-@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@examples(200)
 @pytest.mark.parametrize("kind", ["ndjson", "csv"])
 def test_any_bytes_are_read_or_refused(content: bytes, kind: Format) -> None:
     """No file whatever breaks the reader: it is lines, or an InvalidFile."""

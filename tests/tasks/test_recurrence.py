@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from dateutil.rrule import rrulestr
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from backend.tasks import recurrence, rrule
@@ -19,9 +19,9 @@ from backend.tasks.recurrence import (
     preview,
 )
 from backend.tasks.rrule import WORDS
+from tests.examples import examples
 
 SECONDS_MAX = 0.1  # of CPU; the worst rule takes 1 ms, and the garbage collector may come in between
-EXAMPLES = settings(max_examples=150, derandomize=True, database=None, deadline=None)
 
 
 def days(*texts: str) -> list[date]:
@@ -378,7 +378,7 @@ def parsed(text: str) -> str:
         raise
 
 
-@EXAMPLES
+@examples(150)
 @given(RULES | st.text() | st.text("FREQ=DAILYWKBO;,:+-0123456789", max_size=40))
 @example("FREQ=MONTHLY;BYDAY=53SU,-53SU;BYMONTH=12")
 @example("FREQ=YEARLY;BYDAY=53SU,-53MO;BYSETPOS=366")
@@ -397,7 +397,7 @@ def test_any_text_is_a_pattern_or_refused(text: str) -> None:
         assert len(pattern) <= len(text)
 
 
-@EXAMPLES
+@examples(150)
 @given(PATTERNS, DAYS | TIMES, ZONES)
 def test_the_next_ones_are_the_preview(text: str, start: date, zone: str) -> None:
     """next_occurrence leads from each date of the preview to the next, always on."""
@@ -410,7 +410,7 @@ def test_the_next_ones_are_the_preview(text: str, start: date, zone: str) -> Non
     assert len(found) == 6 or chain[-1] is None
 
 
-@EXAMPLES
+@examples(150)
 @given(PATTERNS, TIMES, TIMES, ZONES)
 def test_the_next_one_is_later_and_soon_found(text: str, start: datetime, after: datetime, zone: str) -> None:
     """Whatever it is asked after, the answer is later, in UTC, at the anchor's time, and takes no time."""
@@ -429,7 +429,7 @@ def test_the_next_one_is_later_and_soon_found(text: str, start: datetime, after:
     assert local.time() == wall or at_noon.astimezone(UTC).astimezone(clock).time() != wall
 
 
-@EXAMPLES
+@examples(150)
 @given(RULES.filter(lambda text: "COUNT" not in text and "UNTIL" not in text), DAYS, st.integers(1, 40))
 def test_a_count_cuts_a_series_short(text: str, start: date, count: int) -> None:
     """A series with a COUNT is the beginning of the one without, however late it is asked for its end."""
@@ -441,7 +441,7 @@ def test_a_count_cuts_a_series_short(text: str, start: date, count: int) -> None
     assert [next_occurrence(counted, start, day, "UTC") for day in found[:-1]] == found[1:]
 
 
-@EXAMPLES
+@examples(150)
 @given(RULES, DAYS)
 def test_dateutil_agrees(text: str, start: date) -> None:
     """Where dateutil follows the RFC and finds an end, it finds the same dates."""
