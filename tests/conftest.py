@@ -181,6 +181,11 @@ async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     await databases.drop(url)
 
 
+# For what one database alone does; what never gets to one is tried on SQLite, which would take more of it.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
 class Sent(list[str]):
     """What the service sent to its database, held to the rules of ownership.py."""
 

@@ -24,11 +24,19 @@ from backend.db import VERSION_TABLE
 from backend.engine.statements import Statements
 from backend.main import create_app
 from backend.tasks import crud
-from tests.conftest import ORIGIN, SECRET, Client, MakeClient, Sent, settings_for, token_for
+from tests.conftest import (
+    ORIGIN,
+    SECRET,
+    Client,
+    MakeClient,
+    Sent,
+    on_postgresql,
+    on_sqlite,
+    settings_for,
+    token_for,
+)
 from tests.postgres import free_port
 
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 on_a_sqlite_file = pytest.mark.parametrize(
     ("database_url", "settings"), [("sqlite", {"database_url": "sqlite:///tasks.db"})], indirect=True
 )

@@ -12,10 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from backend.models import Base, idempotency_keys, schema, tasks, users
-from tests.conftest import add_user
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+from tests.conftest import add_user, on_postgresql, on_sqlite
 
 
 @pytest.fixture

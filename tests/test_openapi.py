@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import pytest
 from fastapi import FastAPI
 
-from tests.conftest import Client
+from tests.conftest import Client, on_sqlite
 
 # The document is the same on every database.
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = on_sqlite
 
 # The operations that need no token.
 SYSTEM = {"root", "health", "ready"}

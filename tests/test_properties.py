@@ -20,7 +20,7 @@ from backend.models import ID_MAX
 from backend.tasks.filters import TaskListQuery
 from backend.tasks.schemas import TaskCompletion, TaskCreate, TaskId, TaskUpdate
 from backend.web.cursor import CursorCodec, Position
-from tests.conftest import SECRET, Client, Sent
+from tests.conftest import SECRET, Client, Sent, on_sqlite
 from tests.examples import examples
 
 pytestmark = pytest.mark.slow  # a thousand examples
@@ -381,7 +381,7 @@ AUTHORIZATIONS = st.one_of(
 )
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @given(authorization=AUTHORIZATIONS)
 @examples(250)
 async def test_any_authorization_is_a_user_or_a_401(

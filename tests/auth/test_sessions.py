@@ -19,15 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from backend.auth.sessions import get_user_id
 from backend.config import Settings
 from backend.main import create_app
-from tests.conftest import (
-    ORIGIN,
-    SECRET,
-    Client,
-    Sent,
-    add_user,
-    settings_for,
-    token_for,
-)
+from tests.conftest import ORIGIN, SECRET, Client, Sent, add_user, on_sqlite, settings_for, token_for
 
 TOKEN = "Zs0cVd8mQwXy3rTbN5uHjK1pLgF7aEo2"
 COOKIE = "better-auth.session_token"
@@ -45,8 +37,6 @@ TABLE = {
     '"ipAddress" text, "userAgent" text, '
     '"userId" {id} not null references "user" ("id") on delete cascade)',
 }
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture

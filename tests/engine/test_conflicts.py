@@ -16,9 +16,7 @@ from backend.errors import DatabaseConflict
 from backend.main import create_app
 from backend.tasks import crud
 from backend.tasks.schemas import TaskCreate, TaskUpdate
-from tests.conftest import Client, add_user, settings_for
-
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+from tests.conftest import Client, add_user, on_postgresql, settings_for
 
 
 class Work:

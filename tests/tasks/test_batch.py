@@ -8,9 +8,7 @@ import pytest
 
 from backend.tasks.batch import crud
 from backend.tasks.errors import TooManyFollowed
-from tests.conftest import Client, Sent
-
-POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+from tests.conftest import Client, Sent, on_postgresql, on_sqlite
 
 
 async def batch(client: Client, *operations: Any, **params: Any) -> Any:
@@ -217,6 +215,7 @@ BAD: list[tuple[str, Any]] = [
 ]
 
 
+@on_sqlite
 @pytest.mark.parametrize("operation", [pytest.param(operation, id=name) for name, operation in BAD])
 async def test_bad_operations_fail_alone(alice: Client, operation: Any, statements: Sent) -> None:
     """Each is a 422 with its place; an atomic batch with one fails before the database hears of it."""
@@ -234,6 +233,7 @@ async def test_bad_operations_fail_alone(alice: Client, operation: Any, statemen
     assert bad["detail"][0]["loc"][:3] == ["body", "operations", 1]
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "body",
     [{}, [], {"operations": None}, {"operations": {}}, {"operations": [{"op": "delete", "id": 1}] * 501}],
@@ -279,7 +279,7 @@ async def test_the_number_of_statements_is_that_of_the_kinds(alice: Client, stat
     assert all(tasks[result["task"]["id"]] == result["task"] for result in found if result["task"])
 
 
-@POSTGRESQL
+@on_postgresql
 async def test_parallel_batches_do_not_deadlock(alice: Client, statements: Sent) -> None:
     """Batches on the same tasks in opposite orders, beside complete-all: all of them succeed."""
     ids = [(await alice.new_task(f"t{n}"))["id"] for n in range(40)]
@@ -304,7 +304,7 @@ async def test_parallel_batches_do_not_deadlock(alice: Client, statements: Sent)
         assert "ORDER BY tasks.id FOR UPDATE" in " ".join(statement.split())
 
 
-@POSTGRESQL
+@on_postgresql
 async def test_parallel_completions_make_one_successor(alice: Client) -> None:
     """Batches and complete-all that complete the same recurring task at once make one next task, not many."""
     task = await alice.new_task("a", due_date="2026-11-21", recurring_pattern="daily", tags=["x"])

@@ -19,12 +19,11 @@ from backend.tasks.errors import InvalidFile
 from backend.tasks.files.crud import PAGE
 from backend.tasks.files.reading import read
 from backend.tasks.files.schemas import LINES_MAX, Format
-from tests.conftest import Client, Sent, token_for
+from tests.conftest import Client, Sent, on_postgresql, on_sqlite, token_for
 from tests.examples import examples
 
 TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 FORMATS = pytest.mark.parametrize("kind", ["ndjson", "csv"])
-POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 # What a file keeps of a task.
 KEPT: tuple[str, ...] = (
     "title",
@@ -252,6 +251,7 @@ BAD_LINES: list[tuple[str, bytes]] = [
 ]
 
 
+@on_sqlite
 @pytest.mark.parametrize("line", [pytest.param(line, id=name) for name, line in BAD_LINES])
 async def test_a_bad_line_loses_no_good_one(alice: Client, line: bytes) -> None:
     """It is named with its number and the reason; the lines around it are imported."""
@@ -278,6 +278,7 @@ BAD_RECORDS: list[tuple[str, bytes]] = [
 ]
 
 
+@on_sqlite
 @pytest.mark.parametrize("record", [pytest.param(record, id=name) for name, record in BAD_RECORDS])
 async def test_a_bad_record_loses_no_good_one(alice: Client, record: bytes) -> None:
     """In a CSV too, even where a quote is never closed."""
@@ -317,6 +318,7 @@ BAD_FILES: list[tuple[str, bytes, str]] = [
 ]
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("content", "content_type"), [pytest.param(content, kind, id=name) for name, content, kind in BAD_FILES]
 )
@@ -360,7 +362,7 @@ async def test_a_file_is_a_few_statements(alice: Client, statements: Sent) -> No
     assert kinds == ["SELECT"] * parts + ["INSERT"]
 
 
-@POSTGRESQL
+@on_postgresql
 async def test_parallel_imports_of_one_file_make_it_once(alice: Client) -> None:
     """However many copies of a file arrive at once, each line is one task, and all agree on its id."""
     file = "".join(f'{{"title":"t{n}"}}\n' for n in range(200))

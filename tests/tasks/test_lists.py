@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from backend.models import tasks
 from backend.tasks.filters import parse_list_query
 from backend.tasks.lists import TAGS_COUNTED, is_dear
-from tests.conftest import Client, Sent
+from tests.conftest import Client, Sent, on_sqlite
 from tests.tasks.test_routes import next_link
 from tests.test_words import IN_ORDER
 
@@ -79,6 +79,7 @@ async def test_filters_find_what_they_name(planned: Client, statements: Sent) ->
         assert (await planned.get(f"/api/tasks/count?{query}")).json() == {"count": len(expected)}, query
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "query",
     [

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from backend.config import Settings
-from tests.conftest import Client, Sent
+from tests.conftest import Client, Sent, on_postgresql, on_sqlite
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ async def test_due_dates_come_back_as_they_were(alice: Client, sent: str | None,
         assert (await alice.patch(path, json={"due_date": sent})).json()["due_date"] == read
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "fields",
     [
@@ -164,7 +165,7 @@ async def test_a_preview_shows_ten_dates(alice: Client, statements: Sent) -> Non
     assert (await alice.get("/api/tasks/recurrence", params=query | {"pattern": "x"})).status_code == 422
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_fifty_completions_at_once_make_one_successor(alice: Client) -> None:
     """However it is raced, on PostgreSQL, a recurring task is followed by exactly one."""
     task = await alice.new_task(due_date="2026-01-05", recurring_pattern="daily")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.conftest import Client, Sent, token_for
+from tests.conftest import Client, Sent, on_sqlite, token_for
 
 
 async def test_create_answers_the_task_and_its_address(alice: Client) -> None:
@@ -155,6 +155,7 @@ async def test_ids_beyond_any_column_are_missing(alice: Client, task_id: str) ->
         assert response.status_code == 404
 
 
+@on_sqlite
 @pytest.mark.parametrize("task_id", ["abc", "1.5", "%00", "1e3"])
 async def test_ids_that_are_no_numbers_are_refused(alice: Client, task_id: str) -> None:
     """A path that is not an id is a 422."""
@@ -185,6 +186,7 @@ BAD_BODIES: list[tuple[str, Any]] = [
 ]
 
 
+@on_sqlite
 @pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in BAD_BODIES])
 async def test_bad_bodies_are_refused(alice: Client, body: Any, statements: Sent) -> None:
     """Each is a 422 that names the place, before the database hears of it."""
@@ -211,6 +213,7 @@ RAW_BODIES: list[tuple[str, bytes, str]] = [
 ]
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("content", "content_type"), [pytest.param(content, kind, id=name) for name, content, kind in RAW_BODIES]
 )
@@ -280,6 +283,7 @@ async def test_lists_sort_under_every_name(alice: Client) -> None:
     assert (await titles("sort=updated"))[0] == (await titles("sort=updated_at"))[0] == "a"
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "query",
     [

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from backend.config import Settings
-from tests.conftest import Client, settings_for
+from tests.conftest import Client, on_postgresql, on_sqlite, settings_for
 
 BODY = {"title": "once"}
 
@@ -54,6 +54,7 @@ async def test_a_key_is_for_one_request_of_one_user(alice: Client, bob: Client) 
     assert (await count(alice), await count(bob)) == (1, 1)
 
 
+@on_sqlite
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ä".encode().decode("latin-1")])
 async def test_keys_that_are_none_are_refused(alice: Client, key: str) -> None:
     """A key is 1 to 255 visible ASCII characters."""
@@ -84,7 +85,7 @@ async def test_a_key_is_forgotten_after_a_day(alice: Client, app: FastAPI) -> No
         assert await count(alice) == expected
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_fifty_identical_posts_at_once_make_one_task(alice: Client) -> None:
     """However they race, on PostgreSQL, all get the one task and one of them made it."""
     posts = (alice.post("/api/tasks", json=BODY, headers=keyed("k")) for _ in range(50))
@@ -172,7 +173,7 @@ async def test_if_none_match_spares_the_body(alice: Client) -> None:
         assert (await alice.get(path, headers={"If-None-Match": etag})).status_code == 200
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@on_postgresql
 async def test_one_of_fifty_writers_wins(alice: Client) -> None:
     """Fifty writes under one ETag, on PostgreSQL: one succeeds, the others are told."""
     path = (await alice.post("/api/tasks", json={"title": "a"})).headers["location"]
@@ -238,6 +239,7 @@ async def test_conditions_may_come_on_several_lines(alice: Client) -> None:
     assert (await alice.delete("/api/tasks/2", headers=lines)).status_code == 412
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("name", "values", "refused"),
     [
