@@ -63,11 +63,11 @@ format: setup ## Format the code and mend what lint can mend
 setup: $(UV)
 	@$(UV) sync --frozen --quiet
 
-# uv comes from PyPI into the checkout; pip --target serves where Debian's python3 lacks venv.
+# uv comes from PyPI into the checkout. A virtual environment brings the pip that python3 may lack, but takes longer.
 .uv/bin/uv:
 	@echo "installing uv $(UV_VERSION) into .uv" >&2
-	@python3 -m venv .uv >/dev/null 2>&1 && .uv/bin/pip install --quiet uv==$(UV_VERSION) >&2 \
-		|| python3 -m pip install --quiet --target .uv uv==$(UV_VERSION) >&2
+	@python3 -m pip install --quiet --target .uv uv==$(UV_VERSION) >/dev/null 2>&1 \
+		|| { python3 -m venv .uv && .uv/bin/pip install --quiet uv==$(UV_VERSION); } >&2
 
 # With a secret that nobody else has: with another's, or the example's, anybody could sign in as anybody.
 .env:
