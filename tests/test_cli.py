@@ -1,19 +1,24 @@
-"""The command line, as processes: what they print, where, and how they end."""
+"""The command line: what it prints, where, and how it ends."""
 
 import asyncio
+import io
+import os
 import re
 import socket
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import httpx
 import pytest
 from jose import jwt
 from sqlalchemy import text
 
+from backend.__main__ import main
 from backend.db import Database
 from backend.main import create_app
 from backend.migrate import prepare
@@ -29,15 +34,39 @@ USERS = text('SELECT id, email FROM "user" ORDER BY id')
 
 
 class Ended(NamedTuple):
-    """How a process ended."""
+    """How a command ended."""
 
     status: int
     stdout: str
     stderr: str
 
 
+def _command(arguments: tuple[str, ...], settings: dict[str, object]) -> Ended:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    status: object = 0
+    with (
+        patch.dict(os.environ, environment(**settings), clear=True),
+        patch.object(sys, "argv", ["backend", *arguments]),
+        redirect_stdout(stdout),
+        redirect_stderr(stderr),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code
+    if isinstance(status, str):  # which the interpreter prints as it ends
+        return Ended(1, stdout.getvalue(), f"{stderr.getvalue()}{status}\n")
+    assert isinstance(status, int)
+    return Ended(status, stdout.getvalue(), stderr.getvalue())
+
+
+async def command(*arguments: str, **settings: object) -> Ended:
+    """Run a command with these settings and no others. Here: a process takes a second to start."""
+    return await asyncio.to_thread(_command, arguments, settings)
+
+
 async def run(*arguments: str, **settings: object) -> Ended:
-    """Run `python -m …` in the test's folder with these settings and no others."""
+    """Run `python -m …` as a process in the test's folder with these settings and no others."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", *arguments, env=environment(**settings), stdout=PIPE, stderr=PIPE
     )
@@ -82,7 +111,7 @@ async def test_without_a_database_every_command_ends_at_once() -> None:
 async def test_settings_that_cannot_work_are_refused() -> None:
     """A port that is none and a password that is not encoded: exit status 2, a line each, no password."""
     url = "postgresql://user:hunter2@@host/db"
-    ended = await run("backend", "serve", database_url=url, better_auth_secret=SECRET, port=99999)
+    ended = await command("serve", database_url=url, better_auth_secret=SECRET, port=99999)
     assert (ended.status, ended.stdout) == (2, "")
     problems = re.findall("^configuration error: ([A-Z_]+)", ended.stderr, re.MULTILINE)
     assert sorted(problems) == ["DATABASE_URL", "PORT"]
@@ -92,29 +121,29 @@ async def test_settings_that_cannot_work_are_refused() -> None:
 
 async def test_a_token_needs_a_secret() -> None:
     """Where tokens are signed with published keys alone there is nothing to sign one with: a line says so."""
-    ended = await run("backend", "token", database_url=DATABASE_URL, better_auth_url="https://a.example.com")
+    ended = await command("token", database_url=DATABASE_URL, better_auth_url="https://a.example.com")
     assert "BETTER_AUTH_SECRET is not set" in refused(ended)
 
 
 async def test_purging_says_what_it_removed() -> None:
     """A database that nobody served yet is told so in a line; one without anything old in a number."""
-    unserved = await run("backend", "purge", **LOCAL)
+    unserved = await command("purge", **LOCAL)
     assert unserved.status == 1
     assert unserved.stderr.splitlines()[-1].endswith("run: make migrate")
     settings = settings_for(DATABASE_URL)
     database = Database(settings)
     await prepare(database, settings)
     await database.close()
-    ended = await run("backend", "purge", **LOCAL)
+    ended = await command("purge", **LOCAL)
     assert ended == Ended(0, "removed 0 expired idempotency keys\nremoved 0 changes of tasks\n", "")
 
 
 async def test_the_help_names_the_commands() -> None:
     """--help is for reading: exit status 0, on stdout. To name no command is a mistake that is told so."""
-    asked, silent = await asyncio.gather(run("backend", "--help"), run("backend"))
+    asked, silent = await command("--help"), await command()
     assert (asked.status, asked.stderr) == (0, "")
-    for command in ("serve", "token", "migrate"):
-        assert re.search(rf"^ +{command}  +\w", asked.stdout, re.MULTILINE)
+    for name in ("serve", "token", "migrate"):
+        assert re.search(rf"^ +{name}  +\w", asked.stdout, re.MULTILINE)
     assert (silent.status, silent.stdout) == (2, "")
     assert silent.stderr.startswith("usage: python -m backend ")
     assert "Traceback" not in silent.stderr
@@ -149,7 +178,7 @@ async def test_what_keeps_the_service_from_starting_is_said(taken_port: int) -> 
 
 async def test_a_token_on_sqlite_works_at_once() -> None:
     """`token` alone makes the tables, the user and a token that creates tasks, all there is on stdout."""
-    ended = await run("backend", "token", **LOCAL)
+    ended = await command("token", **LOCAL)
     assert (ended.status, ended.stderr) == (0, "")
     [token] = ended.stdout.splitlines()
     assert await users(DATABASE_URL) == [("local-user", "local-user@localhost")]
@@ -183,10 +212,8 @@ async def test_an_address_that_is_taken_is_refused_readably() -> None:
     await prepare(database, settings)
     await database.close()
     await sign_up(DATABASE_URL, "ann")
-    again, other = await asyncio.gather(
-        run("backend", "token", **LOCAL, user_id="ann"),
-        run("backend", "token", **LOCAL, user_id="bob", email="ANN@example.com"),
-    )
+    again = await command("token", **LOCAL, user_id="ann")
+    other = await command("token", **LOCAL, user_id="bob", email="ANN@example.com")
     assert (again.status, again.stderr) == (0, "")
     assert "ann@example.com" in refused(other).lower()
     assert await users(DATABASE_URL) == [("ann", "ann@example.com")]
@@ -195,7 +222,7 @@ async def test_an_address_that_is_taken_is_refused_readably() -> None:
 async def test_a_token_on_postgresql_writes_no_user(postgres_database: str) -> None:
     """The users there are Better Auth's: stderr says that this one must be there. The token is on stdout."""
     settings = {"database_url": postgres_database, "auth_issuer": "https://a.example.com"}
-    ended = await run("backend", "token", **LOCAL | settings, auth_audience="tasks", user_id="ann")
+    ended = await command("token", **LOCAL | settings, auth_audience="tasks", user_id="ann")
     assert ended.status == 0
     [line] = ended.stderr.splitlines()
     assert "'ann'" in line

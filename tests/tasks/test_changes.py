@@ -9,9 +9,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from tests.conftest import Client, MakeClient
-
-POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+from tests.conftest import Client, MakeClient, on_postgresql
 
 
 class Copy:
@@ -131,7 +129,7 @@ async def test_a_cursor_that_leads_nowhere_is_a_410(app: FastAPI, alice: Client,
     assert await status(alice, copies[0].cursor) == (200, "")
 
 
-@POSTGRESQL
+@on_postgresql
 async def test_no_reader_misses_what_is_committed_late(database_url: str, client_for: MakeClient) -> None:
     """Eight writers of one user, some slow to commit, a reader that polls: nothing is stale in the end."""
     alice = await client_for("alice")
@@ -169,7 +167,7 @@ async def test_no_reader_misses_what_is_committed_late(database_url: str, client
     assert copy.tasks == await everything(alice)
 
 
-@POSTGRESQL
+@on_postgresql
 async def test_deleting_a_user_never_fails_beside_writers(
     app: FastAPI, database_url: str, client_for: MakeClient
 ) -> None:
