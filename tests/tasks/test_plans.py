@@ -39,6 +39,7 @@ INSERT INTO "user" (id, name, email, "emailVerified")
 SELECT id, id, id || '@example.com', false
 FROM (SELECT 'user-' || n AS id FROM generate_series(1, {USERS}) n UNION ALL SELECT 'caller') AS users;
 ALTER TABLE tasks DROP CONSTRAINT tasks_user_id_fkey;
+ALTER TABLE tasks DISABLE TRIGGER USER;
 INSERT INTO tasks (user_id, title, description, completed, completed_at, priority, tags, due_at, due_day,
                    created_at, updated_at)
 SELECT CASE WHEN n % {TASKS // OWN} = 0 THEN 'caller' ELSE 'user-' || (1 + n % {USERS}) END,
@@ -50,6 +51,14 @@ SELECT CASE WHEN n % {TASKS // OWN} = 0 THEN 'caller' ELSE 'user-' || (1 + n % {
        CASE WHEN n / 100 % 4 = 0 THEN (now() + n % 1000 * interval '1 day' - interval '300 days')::date END,
        now() - n % 100000 * interval '10 seconds', now() - n % 50000 * interval '10 seconds'
 FROM generate_series(1, {TASKS}) n;
+INSERT INTO change_counters (user_id, seq) SELECT user_id, count(*) FROM tasks GROUP BY user_id;
+ALTER TABLE task_events DISABLE TRIGGER ALL;
+INSERT INTO task_events (user_id, seq, task_id, kind)
+SELECT user_id, row_number() OVER (PARTITION BY user_id ORDER BY id), id, 'created' FROM tasks;
+INSERT INTO change_sources (user_id, seq, source)
+SELECT user_id, seq, 'import' FROM task_events WHERE seq % 5 = 0;
+ALTER TABLE task_events ENABLE TRIGGER ALL;
+ALTER TABLE tasks ENABLE TRIGGER USER;
 INSERT INTO idempotency_keys (user_id, key, fingerprint)
 SELECT 'user-' || (1 + n % {USERS}), n::text, '' FROM generate_series(1, {USERS * 10}) n;
 """

@@ -21,12 +21,7 @@ _COPY = (
 )
 _LATER = task_events.alias("later")
 _EVENTS = (
-    select(task_events.c.seq.label("change"), task_events.c.task_id, *READ)
-    .select_from(
-        task_events.outerjoin(
-            tasks, and_(tasks.c.user_id == task_events.c.user_id, tasks.c.id == task_events.c.task_id)
-        )
-    )
+    select(task_events.c.user_id, task_events.c.seq, task_events.c.task_id)
     .where(
         task_events.c.user_id == bindparam("owner"),
         tuple_(task_events.c.seq, task_events.c.task_id)
@@ -42,12 +37,16 @@ _EVENTS = (
     .limit(bindparam("one_more", type_=_ID))
     .subquery("events")
 )
-# The counter and the events of one moment: what is committed later has a higher number than either.
+# The counter, the events and their tasks of one moment: what is committed later has a higher number.
 _SINCE = (
-    select(change_counters.c.seq, change_counters.c.floor, *_EVENTS.c)
-    .select_from(change_counters.outerjoin(_EVENTS, true()))
+    select(change_counters.c.seq, change_counters.c.floor, _EVENTS.c.seq, _EVENTS.c.task_id, *READ)
+    .select_from(
+        change_counters.outerjoin(_EVENTS, true()).outerjoin(
+            tasks, and_(tasks.c.user_id == _EVENTS.c.user_id, tasks.c.id == _EVENTS.c.task_id)
+        )
+    )
     .where(change_counters.c.user_id == bindparam("owner"))
-    .order_by(_EVENTS.c.change, _EVENTS.c.task_id)
+    .order_by(_EVENTS.c.seq, _EVENTS.c.task_id)
 )
 
 

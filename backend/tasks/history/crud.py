@@ -23,41 +23,13 @@ _BEFORE = tuple_(task_events.c.seq, task_events.c.task_id) < tuple_(
 )
 _NEWEST = task_events.c.seq.desc(), task_events.c.task_id.desc()
 
+_OF_ONE = task_events.c.task_id == bindparam("task_id", type_=_ID)
 _NEXT = task_events.alias("next")
 _OF_THE_SAME = and_(
     _NEXT.c.user_id == task_events.c.user_id,
     _NEXT.c.task_id == task_events.c.task_id,
     _NEXT.c.seq > task_events.c.seq,
 )
-_NEXT_IMAGE = select(_NEXT.c.before).where(_OF_THE_SAME).order_by(_NEXT.c.seq).limit(1).scalar_subquery()
-_NEXT_SEQ = select(func.min(_NEXT.c.seq)).where(_OF_THE_SAME).scalar_subquery()
-_SOURCE = (
-    select(change_sources.c.source)
-    .where(change_sources.c.user_id == task_events.c.user_id, change_sources.c.seq == task_events.c.seq)
-    .scalar_subquery()
-)
-_EVENTS = (
-    select(
-        task_events.c.seq,
-        task_events.c.task_id,
-        task_events.c.kind,
-        task_events.c.at,
-        func.coalesce(_SOURCE, literal(BY_REQUEST)),
-        task_events.c.before,
-        _NEXT_SEQ,
-        _NEXT_IMAGE,
-        *READ,
-    )
-    .select_from(
-        task_events.outerjoin(
-            tasks, and_(tasks.c.user_id == task_events.c.user_id, tasks.c.id == task_events.c.task_id)
-        )
-    )
-    .where(OWNED_EVENTS)
-    .order_by(*_NEWEST)
-    .limit(_ONE_MORE)
-)
-_OF_ONE = task_events.c.task_id == bindparam("task_id", type_=_ID)
 
 # What was deleted and is not back: its last event is that, and still has what it was.
 _TRASHED = and_(
@@ -130,10 +102,36 @@ async def get_history(
 
 @lru_cache(maxsize=4)
 def _history_statement(of_one: bool, continued: bool) -> Select[Any]:
-    statement = _EVENTS
-    if of_one:
-        statement = statement.where(_OF_ONE)
-    return statement.where(_BEFORE) if continued else statement
+    """The events of a page, each with what became of the task then: the next event's image, or the task."""
+    some = select(task_events).where(OWNED_EVENTS, *([_OF_ONE] if of_one else []))
+    some = some.where(_BEFORE) if continued else some
+    # The page is cut first: what is looked up beside it is looked up for its events alone.
+    page = some.order_by(*_NEWEST).limit(_ONE_MORE).subquery("page")
+    following = (
+        _NEXT.c.user_id == page.c.user_id,
+        _NEXT.c.task_id == page.c.task_id,
+        _NEXT.c.seq > page.c.seq,
+    )
+    source = select(change_sources.c.source).where(
+        change_sources.c.user_id == page.c.user_id, change_sources.c.seq == page.c.seq
+    )
+    return (
+        select(
+            page.c.seq,
+            page.c.task_id,
+            page.c.kind,
+            page.c.at,
+            func.coalesce(source.scalar_subquery(), literal(BY_REQUEST)),
+            page.c.before,
+            select(func.min(_NEXT.c.seq)).where(*following).scalar_subquery(),
+            select(_NEXT.c.before).where(*following).order_by(_NEXT.c.seq).limit(1).scalar_subquery(),
+            *READ,
+        )
+        .select_from(
+            page.outerjoin(tasks, and_(tasks.c.user_id == page.c.user_id, tasks.c.id == page.c.task_id))
+        )
+        .order_by(page.c.seq.desc(), page.c.task_id.desc())
+    )
 
 
 def _event(row: Any) -> Event:
