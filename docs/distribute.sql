@@ -3,3 +3,7 @@
 SELECT create_reference_table('"user"');
 SELECT create_distributed_table('tasks', 'user_id');
 SELECT create_distributed_table('idempotency_keys', 'user_id', colocate_with => 'tasks');
+-- The log of changes: its triggers touch only rows of the same user, which are on the same machine.
+SELECT create_distributed_table('change_counters', 'user_id', colocate_with => 'tasks');
+SELECT create_distributed_table('task_events', 'user_id', colocate_with => 'tasks');
+SELECT create_distributed_table('change_sources', 'user_id', colocate_with => 'tasks');

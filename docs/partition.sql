@@ -23,6 +23,10 @@ BEGIN
         EXECUTE format('DROP INDEX %s', its.name);
         EXECUTE replace(its.definition, '.tasks_whole ', '.tasks ');
     END LOOP;
+    FOR its IN SELECT pg_get_triggerdef(oid) AS definition FROM pg_trigger
+               WHERE tgrelid = 'tasks_whole'::regclass AND NOT tgisinternal LOOP
+        EXECUTE replace(its.definition, '.tasks_whole ', '.tasks ');
+    END LOOP;
 END $$;
 DROP TABLE tasks_whole;
 -- A plan for any partition is kept; PostgreSQL would plan each statement anew otherwise.

@@ -49,8 +49,17 @@ WALK: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/api/tasks/complete-all", {}, 200),
     ("GET", "/api/tasks/export", {}, 200),
     ("POST", "/api/tasks/import", {"content": '{"title": "e"}', "headers": NDJSON}, 200),
+    ("POST", "/api/tasks/{task_id}/undo", {}, 200),
+    ("POST", "/api/tasks/undo/{change}", {}, 409),
+    ("GET", "/api/tasks/changes", {}, 200),
+    ("GET", "/api/tasks/history", {}, 200),
+    ("GET", "/api/tasks/{task_id}/history", {}, 200),
+    ("DELETE", "/api/tasks/{task_id}", {}, 204),
+    ("POST", "/api/tasks/{task_id}/restore", {}, 200),
     ("DELETE", "/api/tasks/{task_id}", {}, 204),
     ("DELETE", "/api/tasks/{task_id}", {}, 404),
+    ("GET", "/api/tasks/trash", {}, 200),
+    ("DELETE", "/api/tasks/trash", {}, 200),
     ("DELETE", "/api/tasks", {"params": {"completed": "true"}}, 200),
 ]
 
@@ -75,7 +84,7 @@ async def test_every_operation_works_on_partitions(app: FastAPI, alice: Client, 
         if "user_id" not in operation.parameters
     }
     for number, (method, path, sent, status) in enumerate(WALK):
-        response = await alice.request(method, path.format(task_id=2), **sent)
+        response = await alice.request(method, path.format(task_id=2, change=1), **sent)
         assert response.status_code == status, f"{number}: {method} {path}: {response.text}"
     titles = [task["title"] for task in (await alice.get("/api/tasks")).json()]
     assert titles == ["e", "a series"]
