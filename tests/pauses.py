@@ -1,12 +1,18 @@
 """How long the event loop is held: by whom nobody else is served meanwhile."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-PAUSE_MAX = 0.05  # seconds, promised of every request within the documented limits
+PAUSE_MAX = 0.05  # seconds, promised of every request within the documented limits, on an idle machine
+
+
+def allowed() -> float:
+    """What a test lets pass: CPU time is twice as long on a busy machine, and again with coverage."""
+    return PAUSE_MAX * (2 if sys.gettrace() is None else 4)
 
 
 class Pauses(list[float]):

@@ -1,4 +1,4 @@
-"""No request within the documented limits holds the event loop for more than PAUSE_MAX seconds."""
+"""No request within the documented limits holds the event loop for more than pauses.PAUSE_MAX seconds."""
 
 import gc
 import json
@@ -13,7 +13,7 @@ from sqlalchemy import select
 from backend.models import tasks
 from backend.tasks.fields import INSERTED
 from tests.conftest import Client, token_for
-from tests.pauses import PAUSE_MAX, watched
+from tests.pauses import allowed, watched
 
 DEAR = [
     "FREQ=DAILY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYSETPOS=" + ",".join(map(str, range(2, 40))),
@@ -96,7 +96,7 @@ async def test_no_body_holds_the_loop(alice: Client, name: str) -> None:
     """Neither what is written, nor what is long, nor what is refused."""
     status, pause = await send(alice, *CASES[name])
     assert status in (200, 201, 422)
-    assert pause < PAUSE_MAX
+    assert pause < allowed()
 
 
 FACE = quote("\U0001f600")
@@ -145,7 +145,7 @@ async def test_no_head_holds_the_loop(alice: Client, name: str) -> None:
     finally:
         gc.enable()
     assert response.status_code < 500
-    assert pauses.longest < PAUSE_MAX
+    assert pauses.longest < allowed()
 
 
 async def test_no_long_list_holds_the_loop(alice: Client, app: FastAPI) -> None:
@@ -165,7 +165,7 @@ async def test_no_long_list_holds_the_loop(alice: Client, app: FastAPI) -> None:
     finally:
         gc.enable()
     assert len(response.content) > 9_000_000
-    assert pauses.longest < PAUSE_MAX
+    assert pauses.longest < allowed()
 
 
 async def test_no_answer_holds_the_loop(alice: Client) -> None:
@@ -185,6 +185,6 @@ async def test_no_answer_holds_the_loop(alice: Client) -> None:
             async with watched() as pauses:
                 response = await alice.request(method, path)
             assert response.status_code == 200
-            assert pauses.longest < PAUSE_MAX, path
+            assert pauses.longest < allowed(), path
     finally:
         gc.enable()
