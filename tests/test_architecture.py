@@ -9,6 +9,7 @@ import sys
 import tokenize
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -364,17 +365,19 @@ def test_everything_imported_is_installed_with_the_service() -> None:
     )
 
 
+@cache
+def _tests() -> list[Module]:
+    """The files of the tests. Not by rglob(): that looks into thousands of node_modules too."""
+    paths = [path for pattern in ("*.py", "*/*.py") for path in sorted((ROOT / "tests").glob(pattern))]
+    return [Module("tests", path, ast.parse(path.read_text())) for path in paths]
+
+
 def test_every_module_says_what_it_is_for() -> None:
     """Each file of the service and of its tests begins with a docstring."""
-    tests = [
-        Module("tests", path, ast.parse(path.read_text()))
-        for path in (ROOT / "tests").rglob("*.py")
-        if "node_modules" not in path.parts
-    ]
     report(
         [
             f"{module.file}: begin it with a sentence that says what it is for"
-            for module in MODULES + tests
+            for module in MODULES + _tests()
             if module.tree.body and not ast.get_docstring(module.tree)
         ]
     )
@@ -382,17 +385,14 @@ def test_every_module_says_what_it_is_for() -> None:
 
 def test_every_test_says_what_it_promises() -> None:
     """Each test has a docstring of its own."""
-    problems = []
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        tree = ast.parse(path.read_text())
-        problems += [
-            f"{path.relative_to(ROOT)}:{node.lineno} say in a docstring what {node.name} promises"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            and node.name.startswith("test_")
-            and not ast.get_docstring(node)
+    report(
+        [
+            f"{module.file}:{node.lineno} say in a docstring what {node.name} promises"
+            for module in _tests()
+            for node in module.nodes(ast.FunctionDef, ast.AsyncFunctionDef)
+            if node.name.startswith("test_") and not ast.get_docstring(node)
         ]
-    report(problems)
+    )
 
 
 def test_modules_are_short() -> None:
@@ -418,15 +418,13 @@ REASONED = re.compile(
 def test_every_suppression_has_its_reason() -> None:
     """Who switches a check off names the one rule and says why, on the same line."""
     problems = []
-    for folder in ("backend", "benchmarks", "tests"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if "node_modules" in path.parts:
-                continue
-            for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
-                found = token.type == tokenize.COMMENT and SUPPRESSION.search(token.string)
-                if found and not REASONED.search(token.string):
-                    where = f"{path.relative_to(ROOT)}:{token.start[0]}"
-                    problems.append(
-                        f"{where} name the rule and the reason: # noqa: N801 - reads as a function"
-                    )
+    for path in [*(module.path for module in MODULES + _tests()), *(ROOT / "benchmarks").glob("*.py")]:
+        text = path.read_text()
+        if not SUPPRESSION.search(text):
+            continue
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            found = token.type == tokenize.COMMENT and SUPPRESSION.search(token.string)
+            if found and not REASONED.search(token.string):
+                where = f"{path.relative_to(ROOT)}:{token.start[0]}"
+                problems.append(f"{where} name the rule and the reason: # noqa: N801 - reads as a function")
     report(problems)

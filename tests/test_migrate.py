@@ -489,6 +489,7 @@ def written(monkeypatch: pytest.MonkeyPatch, models: Callable[[str, str], MetaDa
     return writing.write(settings_for("sqlite:///nowhere/tasks.db"), message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [zz_flag, changed])
 async def test_what_is_written_makes_what_the_models_have(
     url: str, scripts: Path, monkeypatch: pytest.MonkeyPatch, models: Callable[[str, str], MetaData]

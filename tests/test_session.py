@@ -22,7 +22,7 @@ from backend.tasks import crud
 from backend.tasks.schemas import TaskCreate
 from backend.web.registration import add_routes, routes_under
 from tests.auth.test_sessions import TOKEN, create_session_table, open_session
-from tests.conftest import Client, MakeClient, settings_for, token_for
+from tests.conftest import Client, MakeClient, MakeTables, settings_for, token_for
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ def settings(request: pytest.FixtureRequest, database_url: str) -> Settings:
 
 
 @pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
+async def database(settings: Settings, make_tables: MakeTables) -> AsyncIterator[Database]:
     """A database with the tables and a user `alice`. Nobody watches it for statements without an owner."""
     database = Database(settings)
-    await prepare(database, settings)
+    await make_tables(database, settings)
     async with database.session() as session:
         session.add(User(id="alice", name="Alice", email="a@example.com", email_verified=True))
     yield database

@@ -217,6 +217,7 @@ async def test_forms_that_bring_no_file_are_refused(alice: Client) -> None:
     assert await everything(alice) == {}
 
 
+@pytest.mark.slow
 async def test_no_file_and_no_form_holds_others_up(alice: Client) -> None:
     """What is dearest to read is read in slices: rows of delimiters, a form that seems to end everywhere."""
     size = 1_000_000

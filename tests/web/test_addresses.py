@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from backend.main import create_app
 from backend.web.addresses import settled, snake_case
-from tests.conftest import Client, add_user, settings_for, token_for
+from tests.conftest import Client, MakeTables, add_user, settings_for, token_for
 
 
 @pytest.fixture
@@ -110,9 +110,11 @@ async def test_the_same_key_is_for_both_spellings(alice: Client) -> None:
 
 
 @pytest.fixture
-async def behind() -> AsyncIterator[FastAPI]:
+async def behind(make_tables: MakeTables) -> AsyncIterator[FastAPI]:
     """A service behind a proxy that it trusts, with a user."""
-    app = create_app(settings_for("sqlite://", trust_forwarded_prefix=True))
+    settings = settings_for("sqlite://", trust_forwarded_prefix=True)
+    app = create_app(settings)
+    await make_tables(app.state.database, settings)
     async with app.router.lifespan_context(app):
         await add_user(app, "alice")
         yield app

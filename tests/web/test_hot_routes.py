@@ -16,7 +16,7 @@ from backend.config import Settings
 from backend.deps import authenticated
 from backend.main import create_app
 from backend.web.hot_routes import HotRoutes, is_hot
-from tests.conftest import Client, add_user, settings_for, token_for
+from tests.conftest import Client, MakeTables, add_user, settings_for, token_for
 
 HOT = {"list_tasks", "create_task", "get_task", "put_task", "update_task", "complete_task", "delete_task"}
 
@@ -128,7 +128,7 @@ def corpus() -> list[Asked]:
 
 
 @pytest.fixture
-async def ways() -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+async def ways(make_tables: MakeTables) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
     """Alice's client of two services: one with hot routes, the other with FastAPI's own."""
     clients: dict[str, httpx.AsyncClient] = {}
     settings: Settings = settings_for("sqlite://")
@@ -138,6 +138,7 @@ async def ways() -> AsyncIterator[dict[str, httpx.AsyncClient]]:
     ]
     assert len(apps["ordinary"].user_middleware) == len(apps["hot"].user_middleware) - 1
     for name, app in apps.items():
+        await make_tables(app.state.database, settings)
         transport = httpx.ASGITransport(app)
         clients[name] = httpx.AsyncClient(transport=transport, base_url="http://test")
         clients[name].headers["Authorization"] = f"Bearer {token_for('alice', iat=1, exp=9_999_999_999)}"
