@@ -35,6 +35,8 @@ UNSTATED = {
     "run_batch": "as above, within each operation",
     "import_tasks": "a file is lines of JSON, or CSV with a header row",
 }
+# What has to be given by the service, or to be new.
+MADE_UP = {"cursor", "since", "idempotency-key"}
 # The thorough run makes up more requests, and tries the boundaries at both addresses of the
 # tasks, which lead to the same functions.
 CONFIG: dict[str, Any] = {
@@ -58,6 +60,24 @@ CONFIG: dict[str, Any] = {
             "include-operation-id": ["complete_task", "complete_task_of_user"],
             "checks": {
                 "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "403", "404", "412"]}
+            },
+        },
+        {
+            # One that no task meets, so that this answer is among those that are looked at.
+            "include-operation-id": ["undo_task", "undo_task_of_user"],
+            "checks": {"positive_data_acceptance": {"expected-statuses": ["401", "403", "404", "412"]}},
+            "parameters": {"path.user_id": "alice", "header.if-match": '"999"'},
+        },
+        {
+            # A blank parameter, as forms send it, is none.
+            "include-operation-id": [
+                name + prefix
+                for name in ("list_tasks", "count_tasks", "complete_all", "delete_all")
+                for prefix in ("", "_of_user")
+            ],
+            "checks": {
+                "positive_data_acceptance": {"enabled": False},
+                "negative_data_rejection": {"enabled": False},
             },
         },
         {
@@ -88,9 +108,11 @@ def schema(tmp_path: Path) -> Iterator[schemathesis.BaseSchema]:
     app = create_app(settings)
     document = from_asgi("/openapi.json", app, config=config)  # starts the app as well
     for operations in document.raw_schema["paths"].values():
-        # A made-up cursor is refused, and would hide what the other parameters do; see test_properties.py.
-        parameters = operations.get("get", {}).get("parameters", [])
-        parameters[:] = [parameter for parameter in parameters if parameter["name"] != "cursor"]
+        # A made-up cursor is refused, and so is a key that comes again with another request: they would hide
+        # what the other parameters do; see test_properties.py and test_idempotency.py.
+        for operation in operations.values():
+            parameters = operation.get("parameters", [])
+            parameters[:] = [part for part in parameters if part["name"] not in MADE_UP]
     yield document
     shutdown_lifespans()
 
