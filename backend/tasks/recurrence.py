@@ -10,6 +10,7 @@ A pattern is one of WORDS or an RRULE of RFC 5545, 3.3.10, as far as it is about
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from functools import cache, lru_cache
 from importlib import resources
@@ -58,7 +59,7 @@ def _parse(text: str) -> str:
     if (word := text.strip().lower()) in WORDS:
         return word
     parts: dict[str, str] = {}
-    for part in text.strip().upper().removeprefix("RRULE:").split(";"):
+    for part in text.strip().upper().removeprefix("RRULE:").removesuffix(";").split(";"):
         name, equals, value = part.partition("=")
         if not equals or name not in _PARTS:
             known = f"{', '.join(WORDS)} or an RRULE of {', '.join(_PARTS)}"
@@ -125,10 +126,13 @@ def _due(day: date, wall: time | None, timezone: str) -> date:
     return datetime.combine(day, wall, ZoneInfo(timezone)).astimezone(UTC) if wall else day
 
 
-def _ended(until: date | None, day: date, due: date) -> bool:
+def _ended(until: date | None, day: date, due: date, timezone: str) -> bool:
     """Whether a series is past its UNTIL, which is inclusive."""
-    if isinstance(until, datetime) and isinstance(due, datetime):
-        return due > until
+    if isinstance(until, datetime):
+        if isinstance(due, datetime):
+            return due > until
+        with suppress(OverflowError):  # at the very edge of the calendar its day in UTC has to do
+            until = until.astimezone(ZoneInfo(timezone))
     return until is not None and day.toordinal() > until.toordinal()
 
 
@@ -151,7 +155,7 @@ def _series(pattern: str, anchor: date, timezone: str, after: date) -> Iterator[
     last = anchor
     for day in days_of(rule, start, since):
         due = _due(day, wall, timezone)
-        if _ended(rule.until, day, due):
+        if _ended(rule.until, day, due, timezone):
             return
         if due > last:  # a day that a zone leaves out altogether falls together with the next
             yield due
@@ -161,10 +165,10 @@ def _series(pattern: str, anchor: date, timezone: str, after: date) -> Iterator[
 def next_occurrence(pattern: str, anchor: Due, after: Due, timezone: str) -> Due | None:
     """Return the first due date after `after`, or None when the series is over.
 
-    A date in, a date out, the same in every zone; an aware datetime in, one in UTC out, which keeps the
-    anchor's wall-clock time in `timezone`. As RFC 5545, 3.3.5, says, a time that the clock skips is read with
-    the offset before the gap, and of a time that comes twice the first counts. UNTIL is inclusive: a date is
-    a day in `timezone`, and for all-day dates a time stands for its day in UTC.
+    A date in, a date out, which only an UNTIL with a time lets depend on the zone; an aware datetime in, one
+    in UTC out, which keeps the anchor's wall-clock time in `timezone`. As RFC 5545, 3.3.5, says, a time that
+    the clock skips is read with the offset before the gap, and of a time that comes twice the first counts.
+    UNTIL is inclusive: a date is a day in `timezone`, and for all-day dates a time stands for its day there.
     """
     return next((due for due in _series(pattern, anchor, timezone, after) if due > after), None)
 

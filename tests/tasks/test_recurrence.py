@@ -79,7 +79,7 @@ DATES = [
         "2000-11-07 2004-11-02",
     ),
     ("FREQ=DAILY;UNTIL=20260103", "2026-01-01", "2026-01-02 2026-01-03"),
-    ("FREQ=DAILY;UNTIL=20260103T000000Z", "2026-01-01", "2026-01-02 2026-01-03"),
+    ("FREQ=DAILY;UNTIL=20260103T100000Z", "2026-01-01", "2026-01-02 2026-01-03"),
     ("FREQ=WEEKLY;BYDAY=MO;COUNT=3", "2026-01-07", "2026-01-12 2026-01-19"),
 ]
 
@@ -212,7 +212,7 @@ def test_a_pattern_has_one_spelling(text: str, stored: str) -> None:
     [
         ("", "is not understood"),
         ("hourly", "is not understood"),
-        ("FREQ=DAILY;", "is not understood"),
+        ("FREQ=DAILY;;", "is not understood"),
         ("RRULE:daily", "is not understood"),
         ("FREQ=DAILY;X-Y=1", "'X-Y' is not understood"),
         ("FREQ=WEEKLY;BYHOUR=9", "'BYHOUR' is not understood"),
@@ -458,3 +458,10 @@ def test_dateutil_agrees(text: str, start: date) -> None:
     assert found[1:] == [
         moment.date() for moment in oracle.xafter(datetime.combine(start, datetime.min.time()), 4)
     ]
+
+
+@pytest.mark.parametrize(("timezone", "last"), [("Europe/Berlin", 30), ("UTC", 29), ("America/Phoenix", 29)])
+def test_an_until_with_a_time_ends_all_day_dates_on_its_local_day(timezone: str, last: int) -> None:
+    """An instant in UNTIL is, for all-day dates, its day in the task's zone; a semicolon may end the rule."""
+    pattern = parse_pattern("FREQ=DAILY;UNTIL=20211129T230000Z;")
+    assert preview(pattern, date(2021, 11, 28), timezone)[-1] == date(2021, 11, last)
