@@ -136,7 +136,7 @@ class Task(Base, table=True):
     recurring_pattern: str | None = Field(default=None, sa_type=Text)
     # The due date that a series began with: what its pattern is counted from.
     series_start: str | None = Field(default=None, sa_type=Text)
-    # No foreign key: a task that has had its successor gets no second one, even if that was deleted.
+    # No foreign key: it may name a task that was deleted, and a completion then makes another.
     next_task_id: int | None = Field(default=None, sa_type=BigInteger)
     import_key: str | None = Field(default=None, sa_type=Text)
     version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})

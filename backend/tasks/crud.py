@@ -30,7 +30,7 @@ from backend.tasks import planning
 from backend.tasks.errors import TaskLimitReached, TaskNotFound, VersionMismatch
 from backend.tasks.fields import CHANGING, INSERTED, PLANNED, READ, bound, parameter
 from backend.tasks.quota import counted
-from backend.tasks.rules import WILL_RECUR, change, changed_values
+from backend.tasks.rules import IN_SERIES, change, changed_values
 from backend.tasks.schemas import TaskCreate, TaskUpdate
 from backend.tasks.sql import IdList, among
 from backend.tasks.wire import Task, public, read, read_columns
@@ -79,7 +79,7 @@ _CREATE_WITHIN = (
 )
 _TOGGLE = (
     update(tasks)
-    .where(_ONE, or_(tasks.c.completed, not_(WILL_RECUR)))
+    .where(_ONE, not_(IN_SERIES))
     .values(changed_values({"completed": not_(tasks.c.completed)}))
     .returning(*READ)
 )
@@ -135,6 +135,8 @@ async def update_task(
 ) -> Task:
     """Set what `changes` names and return the task; completing a recurring one makes the next.
 
+    Reopening it takes that back, unless it was touched.
+
     Raises:
         TaskNotFound: the user has no such task.
         VersionMismatch: it is at another version than `versions` allow.
@@ -154,7 +156,7 @@ async def update_task(
         changed = await _write(statements, statement, user_id, task_id, versions, values)
         if changed is not None:
             return changed
-        if not named.get("completed"):
+        if "completed" not in named:
             await _explain(statements, user_id, task_id)
     return await _change_locked(statements, user_id, task_id, named, versions, most)
 
@@ -199,6 +201,16 @@ async def lock_tasks(transaction: Transaction, user_id: str, ids: Iterable[int])
     return [row._asdict() for row in rows]
 
 
+async def lock_series(transaction: Transaction, user_id: str, ids: Iterable[int]) -> list[dict[str, Any]]:
+    """Do as lock_tasks with tasks whose completion may change: lock those that follow them, too.
+
+    What follows a task came after it, but for what a file has linked: a deadlock over that is tried again.
+    """
+    rows = await lock_tasks(transaction, user_id, ids)
+    links = {row["next_task_id"] for row in rows} - {row["id"] for row in rows} - {None}
+    return rows + await lock_tasks(transaction, user_id, links) if links else rows
+
+
 @one_transaction
 async def _change_locked(
     statements: Statements,
@@ -216,12 +228,18 @@ async def _change_locked(
         row = locked._asdict()
         if versions is not None and row["version"] not in versions:
             raise VersionMismatch(public(read_columns(row)))
-        columns, successor = change(row, changes, row["now"])
+        link = row["next_task_id"]
+        follower = None
+        if link is not None and "completed" in changes:
+            follower = next(iter(await lock_tasks(transaction, user_id, [link])), None)
+        columns, successor, takes_back = change(row, changes, row["now"], follower)
         if successor is not None:
             columns["next_task_id"] = read(await _insert(transaction, successor, most)).id
         if columns:
             row |= columns
             await transaction.execute(WRITE, write_values(user_id, row))
+        if takes_back:
+            await transaction.first(_DELETE, {"owner": user_id, "task_id": link})
     return read_columns(row)
 
 
@@ -269,12 +287,12 @@ def _at_versions(statement: S) -> S:
 def _update_statement(names: tuple[str, ...], guarded: bool) -> Update:
     """Return the statement that sets these columns; its parameters have their names after `new_`.
 
-    It passes over a task that would have to be followed by another.
+    It passes over a task of a series whose completion would change.
     """
     new = bound(*names, prefix="new_")
     statement = update(tasks).where(_ONE)
     if "completed" in new:
-        statement = statement.where(or_(not_(new["completed"]), tasks.c.completed, not_(WILL_RECUR)))
+        statement = statement.where(or_(new["completed"] == tasks.c.completed, not_(IN_SERIES)))
     if guarded:
         statement = statement.where(_ALLOWED)
     return statement.values(changed_values(new)).returning(*READ)

@@ -180,8 +180,9 @@ async def test_recurring_tasks_are_followed_once(alice: Client) -> None:
     )
     tasks = await everything(alice)
     assert len(tasks) == 3
-    following = found[1]["task"]["next_task_id"]
-    assert [result["task"]["next_task_id"] for result in found[1:]] == [following] * 3
+    assert found[1]["task"]["next_task_id"] is None  # that one was taken back
+    following = found[-1]["task"]["next_task_id"]
+    assert [result["task"]["next_task_id"] for result in found[2:]] == [None, following]
     assert tasks[task["id"]] == found[-1]["task"]
     assert (tasks[following]["title"], tasks[following]["due_date"]) == ("a", "2026-11-22")
     assert not tasks[following]["completed"]

@@ -129,16 +129,93 @@ async def test_a_series_ends_by_itself(alice: Client) -> None:
     assert made == 3
 
 
-async def test_completing_again_makes_no_second_successor(alice: Client) -> None:
-    """Undone and done again, retried, even with the successor deleted: one successor ever."""
+def _toggle(task_id: int, completed: bool) -> tuple[str, str, dict[str, Any] | None]:
+    return "PATCH", f"/{task_id}/complete", None
+
+
+def _set(task_id: int, completed: bool) -> tuple[str, str, dict[str, Any] | None]:
+    return "PATCH", f"/{task_id}/complete", {"completed": completed}
+
+
+def _put(task_id: int, completed: bool) -> tuple[str, str, dict[str, Any] | None]:
+    return "PUT", f"/{task_id}", {"completed": completed, "title": f"{completed}"}
+
+
+def _planned(task_id: int, completed: bool) -> tuple[str, str, dict[str, Any] | None]:
+    return "PATCH", f"/{task_id}", {"completed": completed, "timezone": "UTC"}
+
+
+def _batch(task_id: int, completed: bool) -> tuple[str, str, dict[str, Any] | None]:
+    return "POST", "/batch", {"operations": [{"op": "complete", "id": task_id, "completed": completed}]}
+
+
+def _all(task_id: int, completed: bool) -> tuple[str, str, dict[str, Any] | None]:
+    return ("POST", "/complete-all?search=series", None) if completed else _set(task_id, completed)
+
+
+WAYS = pytest.mark.parametrize("way", [_toggle, _set, _put, _planned, _batch, _all])
+
+
+async def _pending(alice: Client) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = (await alice.get("/api/tasks?status=pending")).json()
+    return tasks
+
+
+@WAYS
+async def test_an_undone_completion_takes_its_successor_back(alice: Client, way: Any) -> None:
+    """However it is done: completed, exactly one task is to be done; reopened, that is the task itself."""
+    task = await alice.new_task("series", due_date="2026-01-05", recurring_pattern="daily", tags=["series"])
+    path = f"/api/tasks/{task['id']}"
+    for delete in (False, False, True, True):
+        for completed in (True, False):
+            method, rest, body = way(task["id"], completed)
+            response = await alice.request(method, f"/api/tasks{rest}", json=body)
+            assert response.status_code == 200, response.text
+            now = (await alice.get(path)).json()
+            [pending] = await _pending(alice)
+            assert now["completed"] is completed
+            if completed:
+                assert (now["next_task_id"], pending["due_date"]) == (pending["id"], "2026-01-06")
+                if delete:
+                    await alice.delete(f"/api/tasks/{pending['id']}")
+            else:
+                assert (pending, now["next_task_id"]) == (now, None)
+
+
+@WAYS
+async def test_a_successor_that_was_touched_stays(alice: Client, way: Any) -> None:
+    """Changed or completed, it outlives the reopening of the one before it, which makes no second one."""
+    for touched in ({"title": "series, mine"}, {"completed": True}):
+        task = await alice.new_task("series", due_date="2026-01-05", recurring_pattern="daily")
+        follower = (await alice.patch(f"/api/tasks/{task['id']}/complete")).json()["next_task_id"]
+        changed = (await alice.patch(f"/api/tasks/{follower}", json=touched)).json()
+        for completed in (False, True):
+            method, rest, body = way(task["id"], completed)
+            assert (await alice.request(method, f"/api/tasks{rest}", json=body)).status_code == 200
+            assert (await alice.get(f"/api/tasks/{task['id']}")).json()["next_task_id"] == follower
+        if way is not _all:
+            assert (await alice.get(f"/api/tasks/{follower}")).json() == changed
+            assert len(await _pending(alice)) == 1
+        assert (await alice.delete("/api/tasks?search=series")).status_code == 200
+
+
+async def test_a_reopened_task_whose_series_ended_leaves_nothing(alice: Client) -> None:
+    """A pattern that was taken away meanwhile changes nothing about the successor that is to go."""
     task = await alice.new_task(due_date="2026-01-05", recurring_pattern="daily")
     path = f"/api/tasks/{task['id']}"
-    first = (await alice.patch(f"{path}/complete")).json()
-    await alice.delete(f"/api/tasks/{first['next_task_id']}")
-    for body in ({"completed": False}, {"completed": True}, {"completed": True}):
-        again = (await alice.patch(f"{path}/complete", json=body)).json()
-        assert again["next_task_id"] == first["next_task_id"]
-    assert len((await alice.get("/api/tasks")).json()) == 1
+    await alice.patch(f"{path}/complete")
+    await alice.patch(path, json={"recurring": False})
+    await alice.patch(f"{path}/complete")
+    assert [one["id"] for one in await _pending(alice)] == [task["id"]]
+
+
+async def test_toggles_at_once_leave_one_pending(alice: Client) -> None:
+    """However completions and reopenings race, one task of the series is to be done."""
+    task = await alice.new_task(due_date="2026-01-05", recurring_pattern="daily")
+    path = f"/api/tasks/{task['id']}/complete"
+    answers = await asyncio.gather(*(alice.patch(path) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert [one["id"] for one in await _pending(alice)] == [task["id"]]
 
 
 async def test_a_series_can_be_begun_changed_and_ended(alice: Client) -> None:

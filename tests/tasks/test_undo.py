@@ -144,6 +144,13 @@ async def test_a_completion_takes_its_untouched_successor_along(alice: Client) -
     task = await alice.new_task("series", due_date="2026-11-21", recurring_pattern="daily")
     path = f"/api/tasks/{task['id']}"
     follower = (await alice.patch(f"{path}/complete")).json()["next_task_id"]
+    await alice.patch(f"{path}/complete", json={"completed": False})
+    done = (await alice.post(f"{path}/undo")).json()  # what a reopening took comes back
+    assert (done["completed"], done["next_task_id"]) == (True, follower)
+    assert (await alice.get(f"/api/tasks/{follower}")).status_code == 200
+    await alice.delete(f"/api/tasks/{follower}")
+    await alice.patch(f"{path}/complete")
+    follower = (await alice.patch(f"{path}/complete")).json()["next_task_id"]
     undone = (await alice.post(f"{path}/undo")).json()
     assert content(undone) == content(task)
     assert (await alice.get(f"/api/tasks/{follower}")).status_code == 404

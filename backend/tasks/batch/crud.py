@@ -4,8 +4,8 @@ Whatever locks several rows locks them in the order of their ids: two requests c
 but never in a circle.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import count, islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ from backend.tasks.batch.schemas import (
     UpdateOperation,
 )
 from backend.tasks.conditions import asked, conditions
-from backend.tasks.crud import OWNED, WRITE, insert_values, lock_tasks, write_values
+from backend.tasks.crud import OWNED, WRITE, insert_values, lock_series, write_values
 from backend.tasks.errors import (
     BatchFailed,
     FilterRequired,
@@ -43,7 +43,7 @@ from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.filters import TaskFilter
 from backend.tasks.log import change_number
 from backend.tasks.quota import require_room, room
-from backend.tasks.rules import WILL_RECUR, change, changed_values
+from backend.tasks.rules import IN_SERIES, change, changed_values
 from backend.tasks.sql import IdList, among
 from backend.tasks.wire import public, read_columns
 
@@ -80,7 +80,7 @@ async def run_batch(
         raise BatchFailed(await _results(operations, seen, failed=True))
     ids = {operation.id for operation in operations if not isinstance(operation, CreateOperation | Refused)}
     async with statements.transaction() as transaction:
-        plan = Plan(user_id, await lock_tasks(transaction, user_id, ids), most)
+        plan = Plan(user_id, await lock_series(transaction, user_id, ids), ids, most)
         if most is not None:
             plan.room = await room(transaction, user_id, most)
         outcomes = [plan.add(operation) async for operation in sliced(operations)]
@@ -106,14 +106,16 @@ async def complete_all(
     async with statements.transaction() as transaction:
         statement = _complete_statement(user_id, names, len(query.words))
         rows = await transaction.all(statement, parameters | {"owner": user_id})
-        recurring = [row.id for row in rows if row.recurring_pattern is not None and row.next_task_id is None]
+        recurring = [
+            row.id for row in rows if row.recurring_pattern is not None or row.next_task_id is not None
+        ]
         if len(recurring) > FOLLOWED_MAX:
             raise TooManyFollowed
         left = iter(recurring)
         while some := [*islice(left, AT_ONCE)]:
-            plan = Plan(user_id, await lock_tasks(transaction, user_id, some))
-            async for row in sliced(plan.rows.values()):
-                plan.change(row, {"completed": True})
+            plan = Plan(user_id, await lock_series(transaction, user_id, some), some)
+            async for task_id in sliced(some):
+                plan.change(plan.rows[task_id], {"completed": True})
             await require_room(transaction, user_id, most, len(plan.new))
             await write(transaction, user_id, plan)
         return CompletedCount(completed=len(rows), change=await change_number(transaction, user_id))
@@ -137,13 +139,13 @@ async def delete_all(statements: Statements, user_id: str, query: TaskFilter) ->
 
 @fairly_cached(128)
 def _complete_statement(names: tuple[str, ...], words: int) -> ReturningUpdate[Any]:
-    """Completes the pending tasks that meet a filter. One that WILL_RECUR is met, and left to Plan."""
+    """Completes the pending tasks that meet a filter. One that is IN_SERIES is met, and left to Plan."""
     chosen = _chosen(names, words).where(not_(tasks.c.completed))
     return (
         update(tasks)
         .where(OWNED, tasks.c.id.in_(chosen))
-        .values(changed_values({"completed": or_(tasks.c.completed, not_(WILL_RECUR))}))
-        # Not whether it is WILL_RECUR: SQLite's RETURNING gets `IS NULL` wrong.
+        .values(changed_values({"completed": or_(tasks.c.completed, not_(IN_SERIES))}))
+        # Not whether it is IN_SERIES: SQLite's RETURNING gets `IS NULL` wrong.
         .returning(tasks.c.id, tasks.c.recurring_pattern, tasks.c.next_task_id)
     )
 
@@ -167,7 +169,7 @@ class _Outcome(NamedTuple):
     new: int | None = None
     detail: str | list[FieldError] | None = None
 
-    def after(self, created: Sequence[Row]) -> "_Outcome":
+    def after(self, created: Mapping[int, Row]) -> "_Outcome":
         """With the ids that the database has given to new rows."""
         if self.new is not None:
             return self._replace(task=created[self.new]._asdict())
@@ -175,14 +177,21 @@ class _Outcome(NamedTuple):
 
 
 class Plan:
-    """What operations make of the rows that were found. Nothing is written here."""
+    """What operations make of the rows that were found. Nothing is written here.
 
-    def __init__(self, user_id: str, rows: Iterable[dict[str, Any]], most: int | None = None) -> None:
+    `rows` are those with `ids`, which operations may name, and those that follow them.
+    """
+
+    def __init__(
+        self, user_id: str, rows: Iterable[dict[str, Any]], ids: Collection[int], most: int | None = None
+    ) -> None:
         self._user_id = user_id
         self._most = most
         self.room: int | None = None  # how many more tasks there may be; None for any number
         self.rows = {row["id"]: row for row in rows}
-        self.new: list[dict[str, Any]] = []
+        self._ids = ids
+        self.new: dict[int, dict[str, Any]] = {}  # by numbers of their own; what is taken back leaves a gap
+        self._numbers = count(1)
         self.changed: set[int] = set()
         self.deleted: list[int] = []
 
@@ -192,8 +201,7 @@ class Plan:
             return _refusal(operation)
         try:
             if isinstance(operation, CreateOperation):
-                self._create(insert_values(self._user_id, operation))
-                return _Outcome(201, new=len(self.new) - 1)
+                return _Outcome(201, new=self._create(insert_values(self._user_id, operation)))
             return self._add(operation)
         except TaskLimitReached as error:
             return _Outcome(error.status, detail=error.detail)
@@ -203,13 +211,12 @@ class Plan:
 
     def _add(self, operation: UpdateOperation | CompleteOperation | DeleteOperation) -> _Outcome:
         row = self.rows.get(operation.id)
-        if row is None:
+        if row is None or operation.id not in self._ids:
             return _Outcome(404, detail=TaskNotFound.__doc__)
         if operation.version not in (None, row["version"]):
             return _Outcome(412, task=dict(row), detail="The task is at another version: the one of `task`")
         if isinstance(operation, DeleteOperation):
-            del self.rows[operation.id]
-            self.deleted.append(operation.id)
+            self._delete(operation.id)
             return _Outcome(204)
         if isinstance(operation, UpdateOperation):
             self.change(row, operation.model_dump(exclude={"op", "id", "version"}))
@@ -219,33 +226,50 @@ class Plan:
 
     def change(self, row: dict[str, Any], changes: dict[str, Any]) -> None:
         """Change a row as an update of that one task would."""
-        columns, successor = change(row, changes, row["now"])
+        link = row["next_task_id"]
+        made = link is not None and -link in self.new  # in this plan: nobody can have touched it
+        follower = {"version": 1, "completed": False} if made else self.rows.get(link)
+        columns, successor, takes_back = change(row, changes, row["now"], follower)
         if successor is not None:
-            self._create(successor)
-            columns["next_task_id"] = -len(self.new)  # until _linked knows the id
+            columns["next_task_id"] = -self._create(successor)  # until _linked knows the id
         if columns:
             row |= columns
             self.changed.add(row["id"])
+        if takes_back and made:
+            del self.new[-link]
+        elif takes_back:
+            self._delete(link)
 
-    def _create(self, row: dict[str, Any]) -> None:
+    def _delete(self, task_id: int) -> None:
+        del self.rows[task_id]
+        self.deleted.append(task_id)
+
+    def _create(self, row: dict[str, Any]) -> int:
         if self.room is not None and len(self.new) - len(self.deleted) >= self.room:
             assert self._most is not None
             raise TaskLimitReached(self._most)
-        self.new.append(row)
+        number = next(self._numbers)
+        self.new[number] = row
+        return number
 
 
-def _linked(row: dict[str, Any], created: Sequence[Row]) -> dict[str, Any]:
-    """A row with the true id of its successor, which Plan could only number."""
+def _linked(row: dict[str, Any], created: Mapping[int, Row]) -> dict[str, Any]:
+    """A row with the true id of its successor, which Plan could only number; none if it was taken back."""
     link = row["next_task_id"]
-    return row if link is None or link > 0 else row | {"next_task_id": created[-link - 1].id}
+    if link is None or link > 0:
+        return row
+    return row | {"next_task_id": created[-link].id if -link in created else None}
 
 
-async def write(transaction: Transaction, user_id: str, plan: Plan) -> Sequence[Row]:
-    """Write what was planned; return the new rows in their order."""
-    created: Sequence[Row] = []
+async def write(transaction: Transaction, user_id: str, plan: Plan) -> Mapping[int, Row]:
+    """Write what was planned; return the new rows by their numbers."""
+    created: Mapping[int, Row] = {}
     if plan.new:
-        rows = await transaction.all_of(_CREATE_MANY, (row | {"done": row["completed"]} for row in plan.new))
-        created = sorted(rows, key=attrgetter("id"))  # RETURNING has an order of its own, ids have the rows'
+        rows = await transaction.all_of(
+            _CREATE_MANY, (row | {"done": row["completed"]} for row in plan.new.values())
+        )
+        # RETURNING has an order of its own, ids have the rows'.
+        created = dict(zip(plan.new, sorted(rows, key=attrgetter("id")), strict=True))
     changed = [_linked(plan.rows[task_id], created) for task_id in sorted(plan.changed & plan.rows.keys())]
     if changed:
         await transaction.all_of(WRITE, (write_values(user_id, row) for row in changed))

@@ -17,7 +17,7 @@ from backend.errors import InvalidBody
 from backend.models import ID_MAX, tasks
 from backend.slices import sliced
 from backend.tasks.batch.crud import Plan, write
-from backend.tasks.crud import OWNED, insert_values, lock_tasks
+from backend.tasks.crud import OWNED, insert_values, lock_series
 from backend.tasks.fields import INSERTED, READ, bound, parameter
 from backend.tasks.files.schemas import (
     ExportedTask,
@@ -229,14 +229,15 @@ async def _overwrite(
 ) -> None:
     """Let tasks become what their lines say, by the rule that every change goes by."""
     followers = await links.find(transaction, some)
-    plan = Plan(user_id, await lock_tasks(transaction, user_id, {e.id for e in some if e.id is not None}))
+    ids = {e.id for e in some if e.id is not None}
+    plan = Plan(user_id, await lock_series(transaction, user_id, ids | set(followers.values())), ids)
     async for entry in sliced(some):
         row = plan.rows.get(entry.id or 0)
         if row is None:
             continue  # it was deleted meanwhile
         task, version = entry.task, row["version"]
-        if task.completed and row["next_task_id"] is None:
-            row["next_task_id"] = followers.get(row["id"])
+        if task.completed and row["next_task_id"] not in plan.rows:
+            row["next_task_id"] = followers.get(row["id"], row["next_task_id"])
         try:
             for changes, exact in (_content(task), _completion(task)):
                 plan.change(row, changes | exact)

@@ -71,13 +71,15 @@ async def restore_task(
 
 @one_transaction
 async def undo_task(
-    statements: Statements, user_id: str, task_id: int, versions: Versions = None
+    statements: Statements, user_id: str, task_id: int, versions: Versions = None, most: int | None = None
 ) -> Task | None:
     """Take back the last change of a task; return it as it was, at its next version. None: it is no more.
 
-    A completion takes the task that it made along, unless that has changed since.
+    A completion takes the task that it made along, unless that has changed since; a reopening brings back the
+    one that it took.
 
     Raises:
+        TaskLimitReached: with that one the user would have more than `most` tasks.
         TaskNotFound: the user has no such task.
         VersionMismatch: it is at another version than `versions` allow.
         NothingToUndo: what it was before is not known.
@@ -97,6 +99,12 @@ async def undo_task(
             await change_number(transaction, user_id, "undo")
             return None
         before = row_of(last.before)
+        link = before["next_task_id"]
+        if link is not None and row["next_task_id"] is None:  # a reopening, which took that one back
+            taken = await transaction.first(_LAST, {"owner": user_id, "task_id": link})
+            if taken is not None and (taken.seq, taken.kind) == (last.seq, "deleted") and taken.before:
+                await require_room(transaction, user_id, most, 1)
+                await _put_back(transaction, user_id, [row_of(taken.before)])
         if before["next_task_id"] is None and row["next_task_id"] is not None:
             made = await lock_tasks(transaction, user_id, [row["next_task_id"]])
             if made and await _untouched(transaction, user_id, [made[0]["id"]], last.seq):

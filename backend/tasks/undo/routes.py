@@ -58,12 +58,14 @@ async def undo_task(
     """Take back the change that led to the task's version; send that version's ETag as `If-Match`.
 
     Without it the last change is taken back, whoever made it. Undoing a completion deletes the task that
-    followed, unless that has changed since. An undo is a change of its own: undo it, and it is done again.
+    followed, unless that has changed since; undoing
+    a reopening brings it back. An undo is a change of its own: undo it, and it is done again.
     """
     versions = allowed_versions(joined(request.headers, "if-match"))
 
     async def write(statements: Statements) -> Reply:
-        task = await crud.undo_task(statements, caller.id, task_id, versions)
+        most = request.app.state.settings.tasks_max
+        task = await crud.undo_task(statements, caller.id, task_id, versions, most)
         return Reply(204, b"", {}) if task is None else reply(task)
 
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
