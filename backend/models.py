@@ -134,7 +134,8 @@ class Task(Base, table=True):
     due_day: date | None = Field(default=None)
     timezone: str = Field(default="UTC", sa_type=Text, sa_column_kwargs={"server_default": text("'UTC'")})
     recurring_pattern: str | None = Field(default=None, sa_type=Text)
-    # The due date that a series began with: what its pattern is counted from.
+    # The due date that a series began with: what its pattern is counted from. A day, or a time in the task's
+    # zone without an offset; one with an offset is an instant, as earlier versions wrote it.
     series_start: str | None = Field(default=None, sa_type=Text)
     # No foreign key: it may name a task that was deleted, and a completion then makes another.
     next_task_id: int | None = Field(default=None, sa_type=BigInteger)
@@ -145,6 +146,8 @@ class Task(Base, table=True):
     title_key: str | None = Field(default=None, sa_type=Text)
     description_folded: str | None = Field(default=None, sa_type=Text)
     tags_folded: list[str] | None = Field(default=None, sa_type=TextList)
+    # The task's place in its series, where its due date or zone has moved; else the due date is its place.
+    series_due: str | None = Field(default=None, sa_type=Text)
 
     user: User = Relationship(back_populates="tasks", sa_relationship_kwargs={"lazy": "raise"})
 

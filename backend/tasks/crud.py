@@ -96,7 +96,7 @@ def insert_values(user_id: str, task: TaskCreate) -> dict[str, Any]:
     values: dict[str, Any] = {"user_id": user_id}
     values |= {name: getattr(task, name) for name in _SAID}
     values |= planning.due_columns(task.due_date, task.timezone)
-    values |= planning.series_columns(task.recurring_pattern, task.due_date)
+    values |= planning.series_columns(task.recurring_pattern, task.due_date, task.timezone)
     return values | word_columns(values)
 
 

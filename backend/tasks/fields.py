@@ -20,10 +20,10 @@ KEEPING = frozenset({"completed_at", "next_task_id", "version", "updated_at"})  
 FOLDED = frozenset({"title_folded", "title_key", "description_folded", "tags_folded"})
 
 # What a task has for itself: its successor in a series gets its own.
-OWN = frozenset({"completed", "due_at", "due_day"})
+OWN = frozenset({"completed", "due_at", "due_day", "series_due"})
 
 # A due date and a series lie in several columns, which planning.py makes of these fields.
-PLANNED = frozenset({"due_date", "timezone", "recurring", "recurring_pattern"})
+PLANNED = frozenset({"due_date", "timezone", "recurring", "recurring_pattern", "series"})
 
 _NAMES = tuple(column.name for column in tasks.c)
 

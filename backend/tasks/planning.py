@@ -1,6 +1,7 @@
 """How due dates and series lie in columns. Pure functions."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,10 +25,28 @@ def due_columns(due: Due, timezone: str) -> dict[str, Any]:
         return {"due_at": datetime.max.replace(tzinfo=UTC), "due_day": due}
 
 
-def series_columns(pattern: str | None, due: Due) -> dict[str, Any]:
+def series_columns(pattern: str | None, due: Due, timezone: str) -> dict[str, Any]:
     """Return the columns of a series that begins with `due`; no series without a pattern."""
-    start = None if pattern is None or due is None else due.isoformat()
-    return {"recurring_pattern": pattern, "series_start": start}
+    start = None if pattern is None or due is None else place(due, timezone)
+    return {"recurring_pattern": pattern, "series_start": start, "series_due": None}
+
+
+def place(due: datetime | date, timezone: str) -> str:
+    """Return a date of a series as it is stored: a day, or the time on the clocks of its zone."""
+    if isinstance(due, datetime) and due.tzinfo is not None:
+        with suppress(OverflowError):  # at the edges of the calendar it stays an instant
+            due = due.astimezone(ZoneInfo(timezone)).replace(tzinfo=None, fold=0)
+    return due.isoformat()
+
+
+def _at(text: str, timezone: str) -> datetime | date:
+    """The date of a series that is stored so, read in a time zone."""
+    if "T" not in text:
+        return date.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
+    with suppress(OverflowError):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)
+    return moment.replace(tzinfo=UTC)
 
 
 def merged(task: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,18 +72,28 @@ def merged(task: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     if pattern is not None and due is None:
         raise InvalidBody("due_date", "a recurring task needs a due_date; recurring: false ends the series")
     columns = due_columns(due, timezone) | {"timezone": timezone}
-    if pattern != task["recurring_pattern"] or due != old_due:
-        columns |= series_columns(pattern, due)
+    anew = changes.get("series") == "restart" or type(due) is not type(old_due)
+    if anew or pattern != task["recurring_pattern"]:
+        columns |= series_columns(pattern, due, timezone)
+    elif pattern is not None and (due != old_due or timezone != task["timezone"]):
+        # What is moved is this task alone: it keeps its place, as the clocks of its zone so far showed it.
+        at = {"series_start": task["series_start"], "series_due": task["series_due"]}
+        columns |= {
+            name: place(old_due if text is None else _at(text, task["timezone"]), task["timezone"])
+            for name, text in at.items()
+        }
     return columns
 
 
 def successor(task: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the columns of the task that follows a recurring one; None at the end of its series."""
-    start = task["series_start"]
-    due: datetime | date = task["due_day"] or task["due_at"]
-    anchor = datetime.fromisoformat(start) if "T" in start else date.fromisoformat(start)
-    following = next_occurrence(task["recurring_pattern"], anchor, due, task["timezone"])
+    timezone, after = task["timezone"], task["due_day"] or task["due_at"]
+    if task["series_due"] is not None:
+        after = _at(task["series_due"], timezone)
+    following = next_occurrence(
+        task["recurring_pattern"], _at(task["series_start"], timezone), after, timezone
+    )
     if following is None:
         return None
     inherited = {name: task[name] for name in INHERITED}
-    return inherited | due_columns(following, task["timezone"]) | {"completed": False}
+    return inherited | due_columns(following, task["timezone"]) | {"completed": False, "series_due": None}

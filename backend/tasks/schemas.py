@@ -216,6 +216,9 @@ class TaskUpdate(BaseModel):
         default=MISSING, description="`false` ends the series; `null` leaves it to the pattern"
     )
     recurring_pattern: Pattern | MISSING = MISSING
+    series: Literal["restart"] | MISSING = Field(
+        default=MISSING, description="`restart` counts the pattern anew from the due date"
+    )
 
 
 class TaskCompletion(BaseModel):

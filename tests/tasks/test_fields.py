@@ -16,7 +16,7 @@ from backend.tasks.schemas import TaskCreate, TaskPublic, TaskUpdate
 COLUMNS = {column.name for column in tasks.c}
 # What clients see of a due date and of a series, and the columns in which it lies.
 LIES_IN = {"due_date": {"due_at", "due_day"}, "recurring": {"recurring_pattern"}}
-INTERNAL = {"series_start", "import_key"} | FOLDED  # no client reads them
+INTERNAL = {"series_start", "series_due", "import_key"} | FOLDED  # no client reads them
 # What a client can say of a new task beside the columns' own names.
 WRITABLE = COLUMNS - KEPT - KEEPING - INTERNAL - {"due_at", "due_day"}
 

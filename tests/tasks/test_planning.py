@@ -267,3 +267,39 @@ async def test_simple_changes_stay_one_statement(alice: Client, statements: Sent
         )
         assert changed.status_code == 200
         assert len(statements) == 1
+
+
+async def _follow(alice: Client, task_id: int) -> dict[str, Any] | None:
+    done = (await alice.patch(f"/api/tasks/{task_id}/complete")).json()
+    if done["next_task_id"] is None:
+        return None
+    task: dict[str, Any] = (await alice.get(f"/api/tasks/{done['next_task_id']}")).json()
+    return task
+
+
+async def test_moving_an_occurrence_moves_only_it(alice: Client) -> None:
+    """The rest of the series stays where it was; `"series": "restart"` counts anew from the moved one."""
+    for restart, rest in (({}, ["2026-01-07"]), ({"series": "restart"}, ["2026-01-09", "2026-01-10"])):
+        first = await alice.new_task(due_date="2026-01-05", recurring_pattern="FREQ=DAILY;COUNT=3")
+        task = await _follow(alice, first["id"])
+        assert task is not None
+        await alice.patch(f"/api/tasks/{task['id']}", json={"due_date": "2026-01-08", **restart})
+        due = []
+        while (task := await _follow(alice, task["id"])) is not None:
+            due.append(task["due_date"])
+        assert due == rest
+
+
+async def test_a_new_zone_keeps_the_time_of_day(alice: Client) -> None:
+    """Nine o'clock in Berlin is nine o'clock in Phoenix once the task is there, whatever the season."""
+    task: Any = await alice.new_task(
+        due_date="2026-10-22T09:00", timezone="Europe/Berlin", recurring_pattern="daily"
+    )
+    for _ in range(5):
+        task = await _follow(alice, task["id"])
+    assert task["due_date"] == "2026-10-27T08:00:00Z"
+    moved = await alice.patch(f"/api/tasks/{task['id']}", json={"timezone": "America/Phoenix"})
+    assert moved.json()["due_date"] == task["due_date"]
+    for day in (28, 29):
+        task = await _follow(alice, task["id"])
+        assert task["due_date"] == f"2026-10-{day}T16:00:00Z"

@@ -16,6 +16,7 @@ from backend.engine.statements import AT_ONCE, Statements, Transaction, one_tran
 from backend.errors import InvalidBody
 from backend.models import ID_MAX, tasks
 from backend.slices import sliced
+from backend.tasks import planning
 from backend.tasks.batch.crud import Plan, write
 from backend.tasks.crud import OWNED, insert_values, lock_series
 from backend.tasks.fields import INSERTED, READ, bound, parameter
@@ -38,7 +39,7 @@ from backend.tasks.wire import read
 PAGE = 500
 
 _PAGE = (
-    select(*READ, tasks.c.series_start)
+    select(*READ, tasks.c.series_start, tasks.c.series_due)
     .where(OWNED, tasks.c.id > bindparam("after", type_=tasks.c.id.type))
     .order_by(tasks.c.id)
     .limit(PAGE)
@@ -63,7 +64,7 @@ _LINK = (
 async def get_page(statements: Statements, user_id: str, after: int) -> list[ExportedTask]:
     """Return up to PAGE of the user's tasks, in the order of their ids, from the one after `after` on."""
     rows = await statements.all(_PAGE, {"owner": user_id, "after": after})
-    return [exported(read(row), row.series_start) async for row in sliced(rows)]
+    return [exported(read(row), row.series_start, row.series_due) async for row in sliced(rows)]
 
 
 @dataclass(slots=True)
@@ -265,9 +266,8 @@ Said = tuple[dict[str, Any], dict[str, Any]]
 
 def _content(task: ImportedTask) -> Said:
     """What a line says of a task, but for its completion; and what the rule would make anew, as it was."""
-    said = (task.model_fields_set & TaskUpdate.model_fields.keys()) - {"completed"}
-    start = _start(task)
-    return {name: getattr(task, name) for name in said}, {} if start is None else {"series_start": start}
+    said = (task.model_fields_set & TaskUpdate.model_fields.keys()) - {"completed", "series"}
+    return {name: getattr(task, name) for name in said}, _series(task)
 
 
 def _completion(task: ImportedTask) -> Said:
@@ -276,7 +276,12 @@ def _completion(task: ImportedTask) -> Said:
 
 
 def _start(task: ImportedTask) -> str | None:
-    return None if task.series_start is None else task.series_start.isoformat()
+    return None if task.series_start is None else planning.place(task.series_start, task.timezone)
+
+
+def _series(task: ImportedTask) -> dict[str, str | None]:
+    due = None if task.series_due is None else planning.place(task.series_due, task.timezone)
+    return {} if task.series_start is None else {"series_start": _start(task), "series_due": due}
 
 
 async def _known(
@@ -303,8 +308,7 @@ def _key(task: ImportedTask, seen: Counter[str]) -> str:
 
 def _columns(user_id: str, task: ImportedTask) -> dict[str, Any]:
     values = insert_values(user_id, task) | {"completed_at": task.completed_at, "created_at": task.created_at}
-    start = _start(task)
-    return values if start is None else values | {"series_start": start}
+    return values | _series(task)
 
 
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class ExportedTask(TaskPublic):
     """A task in a file. `series_start` is the due date that its series is counted from."""
 
     series_start: str | None
+    series_due: str | None
 
 
 # What a file tells of a task: all that its owner reads, but for what each import makes anew.
@@ -65,9 +66,11 @@ FIELDS = tuple(name for name in ExportedTask.model_fields if name not in ("user_
 _FIELDS = {*FIELDS}
 
 
-def exported(task: Task, series_start: str | None) -> ExportedTask:
+def exported(task: Task, series_start: str | None, series_due: str | None) -> ExportedTask:
     """Return a task as it stands in a file."""
-    return ExportedTask.model_validate({**as_dict(task), "series_start": series_start})
+    return ExportedTask.model_validate(
+        {**as_dict(task), "series_start": series_start, "series_due": series_due}
+    )
 
 
 class ImportedTask(TaskCreate):
@@ -79,6 +82,7 @@ class ImportedTask(TaskCreate):
     id: int | None = None
     completed_at: Instant = None
     series_start: FileDate = None
+    series_due: FileDate = None
     next_task_id: int | None = None
     created_at: Instant = None
 
@@ -87,9 +91,10 @@ class ImportedTask(TaskCreate):
         if not self.completed:
             self.completed_at = None
         if self.recurring_pattern is None:
-            self.series_start = None
-        elif self.series_start is not None and type(self.series_start) is not type(self.due_date):
-            raise ValueError("series_start must be a date where due_date is one, else a date and time")
+            self.series_start = self.series_due = None
+        for name in ("series_start", "series_due"):
+            if getattr(self, name) is not None and type(getattr(self, name)) is not type(self.due_date):
+                raise ValueError(f"{name} must be a date where due_date is one, else a date and time")
         return self
 
 
