@@ -5,6 +5,7 @@ transaction: the row is locked, the outcome worked out, and both written or neit
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
@@ -24,11 +25,12 @@ from sqlalchemy import (
 )
 
 from backend.columns import utc_now
+from backend.engine.prepared import Row
 from backend.engine.statements import Statements, Transaction, one_transaction
 from backend.models import ID_MAX, tasks
 from backend.tasks import planning
 from backend.tasks.errors import TaskLimitReached, TaskNotFound, VersionMismatch
-from backend.tasks.fields import CHANGING, INSERTED, PLANNED, READ, bound, parameter
+from backend.tasks.fields import CHANGING, INSERTED, INSTANTS, PLANNED, READ, bound, parameter
 from backend.tasks.quota import counted
 from backend.tasks.rules import IN_SERIES, change, changed_values
 from backend.tasks.schemas import TaskCreate, TaskUpdate
@@ -198,7 +200,7 @@ async def lock_tasks(transaction: Transaction, user_id: str, ids: Iterable[int])
     if not possible:
         return []
     rows = await transaction.all(_LOCK_MANY, {"owner": user_id, "ids": possible})
-    return [row._asdict() for row in rows]
+    return [_columns(row) for row in rows]
 
 
 async def lock_series(transaction: Transaction, user_id: str, ids: Iterable[int]) -> list[dict[str, Any]]:
@@ -209,6 +211,15 @@ async def lock_series(transaction: Transaction, user_id: str, ids: Iterable[int]
     rows = await lock_tasks(transaction, user_id, ids)
     links = {row["next_task_id"] for row in rows} - {row["id"] for row in rows} - {None}
     return rows + await lock_tasks(transaction, user_id, links) if links else rows
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    """A row by its columns. asyncpg knows the last moment of all as infinity, which has no zone."""
+    columns = row._asdict()
+    for name in INSTANTS:
+        if columns[name] is not None and columns[name].tzinfo is None:
+            columns[name] = columns[name].replace(tzinfo=UTC)
+    return columns
 
 
 @one_transaction
@@ -225,7 +236,7 @@ async def _change_locked(
         locked = await transaction.first(_LOCK, {"owner": user_id, "task_id": task_id})
         if locked is None:
             raise TaskNotFound
-        row = locked._asdict()
+        row = _columns(locked)
         if versions is not None and row["version"] not in versions:
             raise VersionMismatch(public(read_columns(row)))
         link = row["next_task_id"]

@@ -34,6 +34,14 @@ async def test_due_dates_come_back_as_they_were(alice: Client, sent: str | None,
 
 
 @on_sqlite
+async def test_the_last_day_of_all_can_be_completed(alice: Client) -> None:
+    """Its last moment is infinite to PostgreSQL's driver; nothing follows it."""
+    task = await alice.new_task(due_date="9999-12-31", recurring_pattern="daily")
+    done = await alice.patch(f"/api/tasks/{task['id']}/complete")
+    assert (done.status_code, done.json()["due_date"]) == (200, "9999-12-31")
+    assert done.json()["next_task_id"] is None
+
+
 @pytest.mark.parametrize(
     "fields",
     [
