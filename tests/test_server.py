@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Databases, token_for
 from tests.server import TIMEOUT, Server, sign_up
 
-ALICE = {"Authorization": f"Bearer {token_for('alice')}"}
+ALICE = {"Authorization": f"Bearer {token_for('alice', exp=2**31)}"}
 WRITERS = 20
 ENOUGH = 100  # acknowledged tasks before the crash
 
