@@ -72,7 +72,10 @@ CONFIG: dict[str, Any] = {
             "include-operation-id": [
                 name + prefix for name in ("get_task_history", "restore_task") for prefix in ("", "_of_user")
             ],
-            "checks": {"use_after_free": {"enabled": False}},
+            "checks": {
+                "use_after_free": {"enabled": False},
+                "negative_data_rejection": {"enabled": False},  # as below
+            },
         },
         {
             # With `atomic=false` what is wrong with one operation is among the results.
@@ -83,10 +86,18 @@ CONFIG: dict[str, Any] = {
             },
         },
         {
+            "include-operation-id": [
+                name + prefix
+                for name in ("export_tasks", "get_changes", "get_history", "get_trash", "undo_change")
+                for prefix in ("", "_of_user")
+            ],
+            "checks": {"negative_data_rejection": {"enabled": False}},  # as below
+        },
+        {
             # A blank parameter, as forms send it, is none.
             "include-operation-id": [
                 name + prefix
-                for name in ("list_tasks", "count_tasks", "complete_all", "delete_all")
+                for name in ("list_tasks", "count_tasks", "complete_all", "delete_all", "preview_recurrence")
                 for prefix in ("", "_of_user")
             ],
             "checks": {
