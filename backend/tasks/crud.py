@@ -48,26 +48,13 @@ _ONE = and_(tasks.c.id == bindparam("task_id"), OWNED)
 _ALLOWED = among(tasks.c.version, bindparam("versions", type_=IdList()))
 
 _GET = select(*READ).where(_ONE)
-_LOCK = select(tasks, utc_now().label("now")).where(_ONE).with_for_update()
-_LOCK_MANY = (
-    select(tasks, utc_now().label("now"))
-    .where(OWNED, among(tasks.c.id, bindparam("ids", type_=IdList())))
-    .order_by(tasks.c.id)
-    .with_for_update()
-)
-_CREATE = (
-    insert(tasks)
-    .values(
-        **bound(*INSERTED),
-        completed_at=case((parameter("completed", "completed"), utc_now())),
-        version=literal(1),
-    )
-    .returning(*READ)
-)
+_NAMED = and_(OWNED, among(tasks.c.id, bindparam("ids", type_=IdList())))
+_LOCK = select(tasks, utc_now().label("now")).where(_NAMED).order_by(tasks.c.id).with_for_update()
 _OF_NEW = bound(*INSERTED) | {
     "completed_at": case((parameter("completed", "completed"), utc_now())),
     "version": literal(1),
 }
+_CREATE = insert(tasks).values(_OF_NEW).returning(*READ)
 # The same, unless the user has `most` tasks.
 _CREATE_WITHIN = (
     insert(tasks)
@@ -86,6 +73,7 @@ _TOGGLE = (
     .returning(*READ)
 )
 _DELETE = delete(tasks).where(_ONE).returning(tasks.c.id)
+_DELETE_MANY = delete(tasks).where(_NAMED)
 # What was worked out of a locked row.
 WRITE = update(tasks).where(_ONE).values(bound(*CHANGING, prefix="new_"))
 
@@ -199,8 +187,30 @@ async def lock_tasks(transaction: Transaction, user_id: str, ids: Iterable[int])
     possible = [task_id for task_id in ids if 0 < task_id <= ID_MAX]
     if not possible:
         return []
-    rows = await transaction.all(_LOCK_MANY, {"owner": user_id, "ids": possible})
+    rows = await transaction.all(_LOCK, {"owner": user_id, "ids": possible})
     return [_columns(row) for row in rows]
+
+
+async def lock_task(
+    transaction: Transaction, user_id: str, task_id: int, versions: Versions
+) -> dict[str, Any]:
+    """Return one of the user's rows as lock_tasks does.
+
+    Raises:
+        TaskNotFound: the user has no such task.
+        VersionMismatch: it is at another version than `versions` allow.
+    """
+    rows = await lock_tasks(transaction, user_id, [task_id])
+    if not rows:
+        raise TaskNotFound
+    if versions is not None and rows[0]["version"] not in versions:
+        raise VersionMismatch(public(read_columns(rows[0])))
+    return rows[0]
+
+
+async def delete_tasks(transaction: Transaction, user_id: str, ids: Sequence[int]) -> None:
+    """Delete those of the user's tasks, which are locked."""
+    await transaction.execute(_DELETE_MANY, {"owner": user_id, "ids": ids})
 
 
 async def lock_series(transaction: Transaction, user_id: str, ids: Iterable[int]) -> list[dict[str, Any]]:
@@ -233,12 +243,7 @@ async def _change_locked(
 ) -> Task:
     """Change a task whose series or due date has a say in it."""
     async with statements.transaction() as transaction:
-        locked = await transaction.first(_LOCK, {"owner": user_id, "task_id": task_id})
-        if locked is None:
-            raise TaskNotFound
-        row = _columns(locked)
-        if versions is not None and row["version"] not in versions:
-            raise VersionMismatch(public(read_columns(row)))
+        row = await lock_task(transaction, user_id, task_id, versions)
         link = row["next_task_id"]
         follower = None
         if link is not None and "completed" in changes:
@@ -250,7 +255,7 @@ async def _change_locked(
             row |= columns
             await transaction.execute(WRITE, write_values(user_id, row))
         if takes_back:
-            await transaction.first(_DELETE, {"owner": user_id, "task_id": link})
+            await delete_tasks(transaction, user_id, [link])
     return read_columns(row)
 
 

@@ -9,7 +9,7 @@ from itertools import count, islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Delete, Select, bindparam, case, delete, insert, not_, or_, select, update
+from sqlalchemy import Delete, Select, case, delete, insert, not_, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from backend.columns import utc_now
@@ -31,7 +31,7 @@ from backend.tasks.batch.schemas import (
     UpdateOperation,
 )
 from backend.tasks.conditions import asked, conditions
-from backend.tasks.crud import OWNED, WRITE, insert_values, lock_series, write_values
+from backend.tasks.crud import OWNED, WRITE, delete_tasks, insert_values, lock_series, write_values
 from backend.tasks.errors import (
     BatchFailed,
     FilterRequired,
@@ -44,7 +44,6 @@ from backend.tasks.filters import TaskFilter
 from backend.tasks.log import change_number
 from backend.tasks.quota import require_room, room
 from backend.tasks.rules import IN_SERIES, change, changed_values
-from backend.tasks.sql import IdList, among
 from backend.tasks.wire import public, read_columns
 
 FOLLOWED_MAX = 10_000  # recurring tasks that one request completes: each is worked out by itself
@@ -55,7 +54,6 @@ _CREATE_MANY = (
     .values(**bound(*INSERTED), completed_at=case((parameter("completed", "done"), utc_now())))
     .returning(*READ)
 )
-_DELETE = delete(tasks).where(OWNED, among(tasks.c.id, bindparam("ids", type_=IdList())))
 
 
 @one_transaction
@@ -274,7 +272,7 @@ async def write(transaction: Transaction, user_id: str, plan: Plan) -> Mapping[i
     if changed:
         await transaction.all_of(WRITE, (write_values(user_id, row) for row in changed))
     if plan.deleted:
-        await transaction.execute(_DELETE, {"owner": user_id, "ids": plan.deleted})
+        await delete_tasks(transaction, user_id, plan.deleted)
     return created
 
 

@@ -5,14 +5,23 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Insert, bindparam, delete, func, select
+from sqlalchemy import Insert, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from backend.columns import TextList, utc_now
 from backend.engine.statements import AT_ONCE, Statements, Transaction, one_transaction
 from backend.models import change_counters, task_events, tasks
-from backend.tasks.crud import OWNED, WRITE, Versions, get_task, lock_tasks, write_values
-from backend.tasks.errors import ChangedSince, ChangeNotFound, NothingToUndo, TaskNotFound, VersionMismatch
+from backend.tasks.crud import (
+    OWNED,
+    WRITE,
+    Versions,
+    delete_tasks,
+    get_task,
+    lock_task,
+    lock_tasks,
+    write_values,
+)
+from backend.tasks.errors import ChangedSince, ChangeNotFound, NothingToUndo
 from backend.tasks.fields import READ, bound
 from backend.tasks.history.crud import OWNED_EVENTS
 from backend.tasks.history.images import row_of
@@ -20,7 +29,7 @@ from backend.tasks.log import change_number
 from backend.tasks.quota import require_room
 from backend.tasks.sql import IdList, among
 from backend.tasks.undo.schemas import Undone
-from backend.tasks.wire import Task, public, read_columns
+from backend.tasks.wire import Task, read_columns
 
 _ID = task_events.c.seq.type
 _IDS = bindparam("ids", type_=IdList())
@@ -44,7 +53,6 @@ _LATEST = (
 _TAKE_TURN = (
     select(change_counters.c.seq).where(change_counters.c.user_id == bindparam("owner")).with_for_update()
 )
-_DELETE = delete(tasks).where(OWNED, among(tasks.c.id, _IDS))
 _TAKEN = select(tasks.c.import_key).where(
     OWNED, among(tasks.c.import_key, bindparam("import_keys", type_=TextList()))
 )
@@ -85,17 +93,12 @@ async def undo_task(
         NothingToUndo: what it was before is not known.
     """
     async with statements.transaction() as transaction:
-        locked = await lock_tasks(transaction, user_id, [task_id])
-        if not locked:
-            raise TaskNotFound
-        [row] = locked
-        if versions is not None and row["version"] not in versions:
-            raise VersionMismatch(public(read_columns(row)))
+        row = await lock_task(transaction, user_id, task_id, versions)
         last = await transaction.first(_LAST, {"owner": user_id, "task_id": task_id})
         if last is None or (last.before is None and last.kind != "created"):
             raise NothingToUndo
         if last.kind == "created":
-            await transaction.execute(_DELETE, {"owner": user_id, "ids": [task_id]})
+            await delete_tasks(transaction, user_id, [task_id])
             await change_number(transaction, user_id, "undo")
             return None
         before = row_of(last.before)
@@ -108,7 +111,7 @@ async def undo_task(
         if before["next_task_id"] is None and row["next_task_id"] is not None:
             made = await lock_tasks(transaction, user_id, [row["next_task_id"]])
             if made and await _untouched(transaction, user_id, [made[0]["id"]], last.seq):
-                await transaction.execute(_DELETE, {"owner": user_id, "ids": [made[0]["id"]]})
+                await delete_tasks(transaction, user_id, [made[0]["id"]])
             elif made:
                 before["next_task_id"] = row["next_task_id"]
         after = before | {"version": row["version"] + 1, "updated_at": row["now"]}
@@ -149,7 +152,7 @@ async def undo_change(
             raise ChangedSince(sorted(set(ids) - {event.task_id for event in undone}))
         new = [event.task_id for event in undone if event.kind == "created" and event.task_id in there]
         if new:
-            await transaction.execute(_DELETE, {"owner": user_id, "ids": new})
+            await delete_tasks(transaction, user_id, new)
         old = [event for event in undone if event.kind != "created"]
         await require_room(transaction, user_id, most, sum(event.task_id not in there for event in old))
         for begin in range(0, len(old), AT_ONCE):
