@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 from fastapi import Header, Request, Response
+from pydantic import BaseModel
 
 from backend.config import Settings
 from backend.engine.statements import Statements, again
@@ -32,6 +33,11 @@ class Reply(NamedTuple):
     status: int
     body: bytes
     headers: dict[str, str]
+
+    @classmethod
+    def of(cls, model: BaseModel) -> Self:
+        """A 200 with a model as its JSON."""
+        return cls(200, model.model_dump_json().encode(), {})
 
 
 async def answer_once(

@@ -72,8 +72,7 @@ async def complete_all(
 
     async def write(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
-        count = await crud.complete_all(statements, caller.id, query, most)
-        return Reply(200, count.model_dump_json().encode(), {})
+        return Reply.of(await crud.complete_all(statements, caller.id, query, most))
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)
 
@@ -93,7 +92,6 @@ async def delete_all(
     """Delete the caller's tasks that meet a filter. No condition is a 422, and so is an unknown one."""
 
     async def write(statements: Statements) -> Reply:
-        count = await crud.delete_all(statements, caller.id, query)
-        return Reply(200, count.model_dump_json().encode(), {})
+        return Reply.of(await crud.delete_all(statements, caller.id, query))
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)

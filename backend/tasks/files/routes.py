@@ -143,6 +143,6 @@ async def import_tasks(
             lines=results,
             change=change,
         )
-        return Reply(200, reply.model_dump_json().encode(), {})
+        return Reply.of(reply)
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write_all)

@@ -64,8 +64,7 @@ async def empty_trash(
     since = trash_begins(request.app.state.settings.trash_days)
 
     async def write(statements: Statements) -> Reply:
-        count = ErasedCount(erased=await crud.empty_trash(statements, caller.id, since))
-        return Reply(200, count.model_dump_json().encode(), {})
+        return Reply.of(ErasedCount(erased=await crud.empty_trash(statements, caller.id, since)))
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)
 

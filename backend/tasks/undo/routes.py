@@ -90,7 +90,6 @@ async def undo_change(
 
     async def write(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
-        undone = await crud.undo_change(statements, caller.id, change, force=force, most=most)
-        return Reply(200, undone.model_dump_json().encode(), {})
+        return Reply.of(await crud.undo_change(statements, caller.id, change, force=force, most=most))
 
     return await answer_once(request, caller.dear_statements, caller.id, idempotency_key, write)
