@@ -1,15 +1,15 @@
-"""The number of what a transaction has changed: triggers.py writes the changes down."""
+"""What whoever reads the log of changes begins with, and the number of a change: triggers.py writes it."""
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Insert, Select, bindparam, insert, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Insert, Select, and_, bindparam, insert, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from backend.engine import sqlite_transactions
 from backend.engine.statements import Transaction
-from backend.models import change_counters, change_sources
+from backend.models import change_counters, change_sources, task_events, tasks
 
 
 class _this_transaction(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is
@@ -27,6 +27,24 @@ def _on_postgresql(element: _this_transaction, compiler: SQLCompiler, **kw: Any)
 @compiles(_this_transaction, "sqlite")
 def _on_sqlite(element: _this_transaction, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({sqlite_transactions.CURRENT})"
+
+
+OWNED_EVENTS = task_events.c.user_id == bindparam("owner")
+LATER = task_events.alias("later")
+
+
+def happened_later(events: FromClause) -> ColumnElement[bool]:
+    """That LATER is about the same task as one of the events, and came after it."""
+    return and_(
+        LATER.c.user_id == events.c.user_id,
+        LATER.c.task_id == events.c.task_id,
+        LATER.c.seq > events.c.seq,
+    )
+
+
+def is_about(events: FromClause) -> ColumnElement[bool]:
+    """That a task is the one that an event is about."""
+    return and_(tasks.c.user_id == events.c.user_id, tasks.c.id == events.c.task_id)
 
 
 _OWNED = change_counters.c.user_id == bindparam("owner")

@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, exists, select, true, tuple_
+from sqlalchemy import bindparam, exists, select, true, tuple_
 
 from backend.engine.statements import Statements
 from backend.models import ID_MAX, change_counters, task_events, tasks
 from backend.tasks.crud import OWNED
 from backend.tasks.errors import CursorExpired
 from backend.tasks.fields import READ
+from backend.tasks.log import OWNED_EVENTS, happened_later, is_about
 from backend.tasks.wire import Task, read
 
 _ID = tasks.c.id.type
@@ -19,19 +20,14 @@ _COPY = (
     .order_by(tasks.c.id)
     .limit(bindparam("one_more", type_=_ID))
 )
-_LATER = task_events.alias("later")
 _EVENTS = (
     select(task_events.c.user_id, task_events.c.seq, task_events.c.task_id)
     .where(
-        task_events.c.user_id == bindparam("owner"),
+        OWNED_EVENTS,
         tuple_(task_events.c.seq, task_events.c.task_id)
         > tuple_(bindparam("after_seq", type_=_ID), bindparam("after_id", type_=_ID)),
         # Of a task that has changed again only the last change counts.
-        ~exists().where(
-            _LATER.c.user_id == task_events.c.user_id,
-            _LATER.c.task_id == task_events.c.task_id,
-            _LATER.c.seq > task_events.c.seq,
-        ),
+        ~exists().where(happened_later(task_events)),
     )
     .order_by(task_events.c.seq, task_events.c.task_id)
     .limit(bindparam("one_more", type_=_ID))
@@ -40,11 +36,7 @@ _EVENTS = (
 # The counter, the events and their tasks of one moment: what is committed later has a higher number.
 _SINCE = (
     select(change_counters.c.seq, change_counters.c.floor, _EVENTS.c.seq, _EVENTS.c.task_id, *READ)
-    .select_from(
-        change_counters.outerjoin(_EVENTS, true()).outerjoin(
-            tasks, and_(tasks.c.user_id == _EVENTS.c.user_id, tasks.c.id == _EVENTS.c.task_id)
-        )
-    )
+    .select_from(change_counters.outerjoin(_EVENTS, true()).outerjoin(tasks, is_about(_EVENTS)))
     .where(change_counters.c.user_id == bindparam("owner"))
     .order_by(_EVENTS.c.seq, _EVENTS.c.task_id)
 )

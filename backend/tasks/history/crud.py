@@ -1,5 +1,6 @@
 """The statements that look back: what became of tasks, and what is in the trash."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -7,16 +8,16 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, and_, bindparam, exists, func, literal, null, select, tuple_, update
 
 from backend.engine.statements import Statements
-from backend.models import change_sources, task_events, tasks
+from backend.models import ID_MAX, change_sources, task_events, tasks
 from backend.tasks.crud import get_task
 from backend.tasks.fields import READ
 from backend.tasks.history.images import differences, task_of
+from backend.tasks.log import LATER, OWNED_EVENTS, happened_later, is_about
 from backend.tasks.wire import Task, read
 
 BY_REQUEST = "api"
 
 _ID = task_events.c.seq.type
-OWNED_EVENTS = task_events.c.user_id == bindparam("owner")
 _ONE_MORE = bindparam("one_more", type_=_ID)
 _BEFORE = tuple_(task_events.c.seq, task_events.c.task_id) < tuple_(
     bindparam("before_seq", type_=_ID), bindparam("before_id", type_=_ID)
@@ -24,12 +25,6 @@ _BEFORE = tuple_(task_events.c.seq, task_events.c.task_id) < tuple_(
 _NEWEST = task_events.c.seq.desc(), task_events.c.task_id.desc()
 
 _OF_ONE = task_events.c.task_id == bindparam("task_id", type_=_ID)
-_NEXT = task_events.alias("next")
-_OF_THE_SAME = and_(
-    _NEXT.c.user_id == task_events.c.user_id,
-    _NEXT.c.task_id == task_events.c.task_id,
-    _NEXT.c.seq > task_events.c.seq,
-)
 
 # What was deleted and is not back: its last event is that, and still has what it was.
 _TRASHED = and_(
@@ -37,7 +32,7 @@ _TRASHED = and_(
     task_events.c.kind == "deleted",
     task_events.c.before.is_not(None),
     task_events.c.at > bindparam("since", type_=task_events.c.at.type),
-    ~exists().where(_OF_THE_SAME),
+    ~exists().where(happened_later(task_events)),
 )
 _TRASH = (
     select(task_events.c.seq, task_events.c.task_id, task_events.c.at, task_events.c.before)
@@ -51,7 +46,7 @@ _ERASE = (
     .where(
         OWNED_EVENTS,
         task_events.c.before.is_not(None),
-        ~exists().where(tasks.c.user_id == task_events.c.user_id, tasks.c.id == task_events.c.task_id),
+        ~exists().where(is_about(task_events)),
     )
     .values(before=null())
 )
@@ -96,8 +91,7 @@ async def get_history(
     rows = await statements.plain(statement, parameters)
     if not rows and after is None and task_id is not None:
         await get_task(statements, user_id, task_id)  # it may be older than the log
-    end = (rows[limit - 1][0], rows[limit - 1][1]) if len(rows) > limit else None
-    return [_event(row) for row in rows[:limit]], end
+    return [_event(row) for row in rows[:limit]], _end(rows, limit)
 
 
 @lru_cache(maxsize=4)
@@ -107,11 +101,7 @@ def _history_statement(of_one: bool, continued: bool) -> Select[Any]:
     some = some.where(_BEFORE) if continued else some
     # The page is cut first: what is looked up beside it is looked up for its events alone.
     page = some.order_by(*_NEWEST).limit(_ONE_MORE).subquery("page")
-    following = (
-        _NEXT.c.user_id == page.c.user_id,
-        _NEXT.c.task_id == page.c.task_id,
-        _NEXT.c.seq > page.c.seq,
-    )
+    following = happened_later(page)
     source = select(change_sources.c.source).where(
         change_sources.c.user_id == page.c.user_id, change_sources.c.seq == page.c.seq
     )
@@ -123,13 +113,11 @@ def _history_statement(of_one: bool, continued: bool) -> Select[Any]:
             page.c.at,
             func.coalesce(source.scalar_subquery(), literal(BY_REQUEST)),
             page.c.before,
-            select(func.min(_NEXT.c.seq)).where(*following).scalar_subquery(),
-            select(_NEXT.c.before).where(*following).order_by(_NEXT.c.seq).limit(1).scalar_subquery(),
+            select(func.min(LATER.c.seq)).where(following).scalar_subquery(),
+            select(LATER.c.before).where(following).order_by(LATER.c.seq).limit(1).scalar_subquery(),
             *READ,
         )
-        .select_from(
-            page.outerjoin(tasks, and_(tasks.c.user_id == page.c.user_id, tasks.c.id == page.c.task_id))
-        )
+        .select_from(page.outerjoin(tasks, is_about(page)))
         .order_by(page.c.seq.desc(), page.c.task_id.desc())
     )
 
@@ -154,11 +142,15 @@ async def get_trash(
     statements: Statements, user_id: str, since: datetime, after: End, limit: int
 ) -> tuple[list[Trashed], End]:
     """Return a page of what the user has deleted since a time, the last deleted first; and its end."""
-    before_seq, before_id = after or (2**63 - 1, 0)
+    before_seq, before_id = after or (ID_MAX, 0)
     parameters = {"owner": user_id, "since": since, "one_more": limit + 1}
     rows = await statements.plain(_TRASH, parameters | {"before_seq": before_seq, "before_id": before_id})
-    end = (rows[limit - 1][0], rows[limit - 1][1]) if len(rows) > limit else None
-    return [Trashed(seq, at, task_of(image)) for seq, _, at, image in rows[:limit]], end
+    return [Trashed(seq, at, task_of(image)) for seq, _, at, image in rows[:limit]], _end(rows, limit)
+
+
+def _end(rows: Sequence[Sequence[Any]], limit: int) -> End:
+    """Where a page ends whose rows begin with a change and a task; None where there is no more."""
+    return (rows[limit - 1][0], rows[limit - 1][1]) if len(rows) > limit else None
 
 
 async def empty_trash(statements: Statements, user_id: str, since: datetime) -> int:

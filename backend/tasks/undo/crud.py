@@ -23,9 +23,8 @@ from backend.tasks.crud import (
 )
 from backend.tasks.errors import ChangedSince, ChangeNotFound, NothingToUndo
 from backend.tasks.fields import READ, bound
-from backend.tasks.history.crud import OWNED_EVENTS
 from backend.tasks.history.images import row_of
-from backend.tasks.log import change_number
+from backend.tasks.log import OWNED_EVENTS, change_number
 from backend.tasks.quota import require_room
 from backend.tasks.sql import IdList, among
 from backend.tasks.undo.schemas import Undone
