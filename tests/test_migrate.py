@@ -518,6 +518,29 @@ async def test_what_is_written_makes_what_the_models_have(
     assert await run(url, "SELECT id FROM tasks WHERE title = 'new'") == [(3,)]
 
 
+GONE = f"""from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "{WRITTEN}", "{NEWEST}", None, None
+
+
+def upgrade() -> None:
+    op.drop_column("tasks", "title_key")
+"""
+
+
+async def test_the_log_follows_the_columns(url: str, scripts: Path) -> None:
+    """A step may drop a column that the log has known from its beginning, in a fresh database too."""
+    (scripts / "versions" / f"{WRITTEN}_gone.py").write_text(GONE)
+    await made(url, lambda database, its: upgrade(database, its, WRITTEN))
+    await run(
+        url,
+        """INSERT INTO "user" (id, name, email, "emailVerified") VALUES ('ann', 'Ann', 'a@b.cd', true)""",
+        "INSERT INTO tasks (user_id, title) VALUES ('ann', 'before')",
+        "UPDATE tasks SET title = 'after'",
+    )
+    assert await run(url, "SELECT kind FROM task_events ORDER BY seq") == [("created",), ("updated",)]
+
+
 def test_a_written_migration_is_in_line(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number is the next, its name and docstring what was said, its format and lint the house's."""
     written(monkeypatch, changed, "  add  zz_things. ")

@@ -74,28 +74,32 @@ def _is_online() -> bool:
 
 
 def log_changes() -> None:
-    """Let each change of a task be written down from now on, with all the columns that there are now."""
-    dialect = op.get_context().dialect
-    columns: dict[str, bool] = {}
-    if dialect.name == "sqlite":
-        stop_logging()
-        found = sa.inspect(op.get_bind()).get_columns("tasks")
-        columns = {column["name"]: isinstance(column["type"], sa.JSON) for column in found}
-    users = dialect.identifier_preparer.format_table(user_table())
-    for statement in triggers.created(dialect.name, columns, users):
-        op.execute(statement if dialect.name == "sqlite" else BRIEF + statement)
-
-
-def has_log() -> bool:
-    """Whether there is somewhere to write changes down."""
-    return sa.inspect(op.get_bind()).has_table("task_events")
+    """Let PostgreSQL write each change of a task down from now on; SQLite is told to after the last step."""
+    for statement in triggers.created("postgresql", {}, ""):
+        brief(statement)
 
 
 def stop_logging() -> None:
-    """Take the triggers away that write changes down."""
-    dialect = op.get_context().dialect.name
-    for statement in triggers.dropped(dialect):
-        op.execute(statement if dialect == "sqlite" else BRIEF + statement)
+    """Take the triggers away that write changes down. On SQLite there are none while steps are taken."""
+    for statement in triggers.dropped("postgresql"):
+        brief(statement)
+
+
+@contextmanager
+def without_triggers(connection: sa.Connection, users: sa.Table) -> Iterator[None]:
+    """Take steps without SQLite's triggers, and make them anew for the columns that a task has after them.
+
+    They name each column: one could not be dropped under them, and a table that is altered loses them.
+    """
+    for statement in triggers.dropped("sqlite"):
+        connection.exec_driver_sql(statement)
+    yield
+    if sa.inspect(connection).has_table("task_events"):
+        found = sa.inspect(connection).get_columns("tasks")
+        columns = {column["name"]: isinstance(column["type"], sa.JSON) for column in found}
+        user_table = connection.dialect.identifier_preparer.format_table(users)
+        for statement in triggers.created("sqlite", columns, user_table):
+            connection.exec_driver_sql(statement)
 
 
 @contextmanager
