@@ -10,7 +10,8 @@ from functools import wraps
 from itertools import islice
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, Table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backend.engine.prepared import PreparedStatement, Row
@@ -117,6 +118,11 @@ class Transaction(Statements):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["Transaction"]:
         yield self
+
+
+def insert_into(table: Table, dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that may say what happens ON CONFLICT, which both databases say alike."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 async def again(work: Callable[[], Awaitable[T]]) -> T:

@@ -17,13 +17,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from backend.engine.prepared import Row
-from backend.engine.statements import Transaction
+from backend.engine.statements import Transaction, insert_into
 from backend.models import idempotency_keys
 
 KEPT = timedelta(hours=24)
@@ -114,9 +113,8 @@ async def store(
 
 @lru_cache(maxsize=2)
 def _claim_statement(dialect: str) -> Insert:
-    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement: Insert = (
-        insert(idempotency_keys)
+        insert_into(idempotency_keys, dialect)
         .values({name: bindparam(name) for name in ("user_id", "key", "fingerprint")})
         .on_conflict_do_nothing()
         .returning(_KEYS.key)

@@ -9,10 +9,9 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Insert, bindparam, case, func, or_, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from backend.columns import TextList, utc_now
-from backend.engine.statements import AT_ONCE, Statements, Transaction, one_transaction
+from backend.engine.statements import AT_ONCE, Statements, Transaction, insert_into, one_transaction
 from backend.errors import InvalidBody
 from backend.models import ID_MAX, tasks
 from backend.slices import sliced
@@ -322,7 +321,6 @@ def _parameters(values: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=2)
 def _insert_statement(dialect: str) -> Insert:
-    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
     # Each parameter stands here once: SQLAlchemy miscounts others in an INSERT of many rows.
     done = parameter("completed", "done")
     completed_at = parameter("completed_at", "done_at")
@@ -333,7 +331,7 @@ def _insert_statement(dialect: str) -> Insert:
         "created_at": func.coalesce(created_at, utc_now()),
     }
     statement: Insert = (
-        insert(tasks)
+        insert_into(tasks, dialect)
         .values(**values)
         .on_conflict_do_nothing(
             index_elements=["user_id", "import_key"], index_where=text("import_key IS NOT NULL")

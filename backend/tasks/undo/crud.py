@@ -6,10 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Insert, bindparam, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from backend.columns import TextList, utc_now
-from backend.engine.statements import AT_ONCE, Statements, Transaction, one_transaction
+from backend.engine.statements import AT_ONCE, Statements, Transaction, insert_into, one_transaction
 from backend.models import change_counters, task_events, tasks
 from backend.tasks.crud import (
     OWNED,
@@ -206,10 +205,9 @@ async def _put_back(transaction: Transaction, user_id: str, rows: Sequence[dict[
 
 @lru_cache(maxsize=2)
 def _insert_statement(dialect: str) -> Insert:
-    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
     columns = [column.name for column in tasks.c if column.name != "updated_at"]
     statement: Insert = (
-        insert(tasks)
+        insert_into(tasks, dialect)
         .values(**bound(*columns), updated_at=utc_now())
         .on_conflict_do_nothing()
         .returning(*READ)
