@@ -62,12 +62,17 @@ class UserId(TypeDecorator[str]):
         }
         return kinds[getattr(dialect, "user_id_type", "text")]
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        return int(value) if value and getattr(dialect, "user_id_type", "text") == "integer" else value
+    def bind_processor(self, dialect: Dialect) -> Callable[[str | None], Any] | None:
+        kind = getattr(dialect, "user_id_type", "text")
+        if kind == "text":
+            return None  # nothing is to be done, and that is what costs least
+        if kind == "integer":
+            return lambda value: int(value) if value else value
+        return super().bind_processor(dialect)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None] | None:
         if getattr(dialect, "user_id_type", "text") == "text":
-            return None  # nothing is to be done, and that is what costs least
+            return None
         return lambda value: None if value is None else str(value)
 
 

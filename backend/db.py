@@ -8,9 +8,10 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from fastapi import Request
@@ -148,8 +149,7 @@ class Database:
             if not context.execution_options.get("unobserved"):
                 observer(sql, parameters)
 
-    @asynccontextmanager
-    async def turn(self, *, dear: bool = False) -> AsyncIterator[None]:
+    def turn(self, *, dear: bool = False) -> AbstractAsyncContextManager[None]:
         """A place among those who have a connection, and the errors of the database in the client's terms.
 
         It counts as the place of whoever is `asking`; `dear` work has few of them.
@@ -168,18 +168,7 @@ class Database:
                 "this request has a session, which holds its place in the line: run statements beside it "
                 "with `await database.within(session)`, and authenticate (CallerDep) before SessionDep"
             )
-        user = asking.get()
-        await self.gate.enter(user, dear=dear)
-        try:
-            yield
-        except (SQLAlchemyError, *CONNECT_ERRORS) as error:
-            translated = translate(error) if comes_from_driver(error) else None
-            if translated is None:
-                raise
-            log.warning("database error", extra={"fields": {"reason": describe(error)}})
-            raise translated from error
-        finally:
-            self.gate.leave(user, dear=dear)
+        return _Turn(self.gate, asking.get(), dear=dear)
 
     @asynccontextmanager
     async def schema_connection(self) -> AsyncIterator[AsyncConnection]:
@@ -274,6 +263,31 @@ class Database:
                 await self.engine.dispose()
         except TimeoutError:
             log.warning("the database did not answer a goodbye")
+
+
+class _Turn:
+    """What Database.turn() returns. A generator would cost half as much as the rest of a turn."""
+
+    __slots__ = ("_dear", "_gate", "_user")
+
+    def __init__(self, gate: Gate, user: str, *, dear: bool) -> None:
+        self._gate = gate
+        self._user = user
+        self._dear = dear
+
+    async def __aenter__(self) -> None:
+        await self._gate.enter(self._user, dear=self._dear)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._gate.leave(self._user, dear=self._dear)
+        if not isinstance(error, (SQLAlchemyError, *CONNECT_ERRORS)) or not comes_from_driver(error):
+            return
+        translated = translate(error)
+        if translated is not None:
+            log.warning("database error", extra={"fields": {"reason": describe(error)}})
+            raise translated from error
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:

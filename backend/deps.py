@@ -8,8 +8,9 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from backend.auth.caller import authenticate
+from backend.auth.caller import authenticate, sent
 from backend.auth.tokens import is_jwt
+from backend.config import Settings
 from backend.db import Database, get_session
 from backend.engine.gate import asking
 from backend.engine.statements import Statements
@@ -42,13 +43,14 @@ class _Authenticated(HTTPBearer):
 
 async def _find_out(request: Request) -> Caller:
     state, scope = request.app.state, request.scope
+    settings: Settings = state.settings  # each look into the state is a hundredth of a request
     limits: Limits = state.limits
-    session = _session(request) if state.settings.auth_accept_sessions else ""
+    session = _session(request) if settings.auth_accept_sessions else ""
     if session:
         limits.before_lookup(scope, session)
         asking.set(f"address {address(scope)}")  # who guesses waits in a line of their own
     try:
-        user = await authenticate(request)
+        user = await authenticate(request, settings, state.verifier)
     except (Unauthorized, ForeignOrigin):
         limits.count_address(scope)
         raise
@@ -63,7 +65,7 @@ async def _find_out(request: Request) -> Caller:
 
 def _session(request: Request) -> str:
     """The header in which a session may have come, which the database has to be asked about."""
-    authorization = request.headers.get("authorization")
+    authorization = sent(request, b"authorization")
     if not authorization:
         return request.headers.get("cookie", "")
     return "" if is_jwt(authorization) else authorization

@@ -95,12 +95,13 @@ def word_columns(values: Mapping[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     if "title" in values:
         title = values["title"]
-        folded_title = fold(title)
-        columns["title_folded"] = _unless_plain(folded_title, title)
-        columns["title_key"] = _unless_plain(_order(folded_title), title)
+        folded_title = None if title.isascii() else fold(title)
+        columns["title_folded"] = folded_title and _unless_plain(folded_title, title)
+        columns["title_key"] = folded_title and _unless_plain(_order(folded_title), title)
     if "description" in values:
         description = values["description"] or ""
-        columns["description_folded"] = _unless_plain(fold(description), description)
+        plain = description.isascii()
+        columns["description_folded"] = None if plain else _unless_plain(fold(description), description)
     if "tags" in values:
         tags = values["tags"]
         folded = [fold_tag(tag) for tag in tags]
@@ -109,7 +110,7 @@ def word_columns(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unless_plain(key: str, text: str) -> str | None:
-    return None if text.isascii() or key == _ascii_lower(text) else key[:FOLDED_MAX]
+    return None if key == _ascii_lower(text) else key[:FOLDED_MAX]
 
 
 def _ascii_lower(text: str) -> str:

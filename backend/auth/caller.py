@@ -25,7 +25,15 @@ def known_user(verifier: TokenVerifier, authorization: bytes) -> str:
     return NOBODY if user is None else user.id
 
 
-async def authenticate(request: Request) -> CurrentUser:
+def sent(request: Request, name: bytes) -> str | None:
+    """Return a header's first line. For each request: Starlette's way takes four times as long."""
+    for key, value in request.scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")  # type: ignore[no-any-return] # bytes, as ASGI says
+    return None
+
+
+async def authenticate(request: Request, settings: Settings, verifier: TokenVerifier) -> CurrentUser:
     """Return the user that a request's header, or else its session cookie, stands for.
 
     Raises:
@@ -33,9 +41,7 @@ async def authenticate(request: Request) -> CurrentUser:
         ForeignOrigin: a cookie came with a change from another site.
         KeysUnavailable: the key of a token is not known, and the issuer cannot be asked.
     """
-    settings: Settings = request.app.state.settings
-    verifier: TokenVerifier = request.app.state.verifier
-    authorization = request.headers.get("authorization")
+    authorization = sent(request, b"authorization")
     if settings.auth_accept_sessions and not authorization:
         found = session_cookies(request.headers.getlist("cookie"), settings.auth_cookie_prefix)
         if any(found):

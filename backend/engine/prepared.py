@@ -11,8 +11,6 @@ from sqlalchemy.sql.expression import ReturnsRows
 from sqlalchemy.types import TypeEngine
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-_REQUIRED = object()
-
 
 class Row(Protocol):
     """A row: a named tuple of the statement's columns."""
@@ -49,16 +47,12 @@ class PreparedStatement:
         self.reads = statement.is_select
         embedded = compiled.construct_params(_check=False)
         binds = {name: compiled.binds[name] for name in compiled.positiontup or ()}
-        self._binds = tuple(
-            (
-                name,
-                _REQUIRED if binds[name].required else embedded[name],
-                binds[name].type.dialect_impl(dialect).bind_processor(dialect),
-            )
-            for name in compiled.positiontup or ()
-        )
+        self._order = tuple(compiled.positiontup or ())  # one may stand in several places
         self._names = binds.keys()
-        self._owner = next((place for place, (name, *_) in enumerate(self._binds) if name == "owner"), None)
+        self._defaults = {name: embedded[name] for name, bind in binds.items() if not bind.required}
+        takes = [binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in self._order]
+        self._arguments = tuple((index, convert) for index, convert in enumerate(takes) if convert)
+        self._owner = self._order.index("owner") if "owner" in binds else None
         columns = list(statement.exported_columns) if isinstance(statement, ReturnsRows) else ()
         converters = [_result_processor(column.type, dialect) for column in columns]
         self._converters = tuple((index, convert) for index, convert in enumerate(converters) if convert)
@@ -75,10 +69,10 @@ class PreparedStatement:
         if not parameters.keys() <= self._names:
             unknown = ", ".join(sorted(parameters.keys() - self._names))
             raise TypeError(f"the statement has no parameter {unknown}: {self.sql}")
-        values = []
-        for name, default, convert in self._binds:
-            value = parameters[name] if default is _REQUIRED else parameters.get(name, default)
-            values.append(convert(value) if convert else value)
+        given = {**self._defaults, **parameters}
+        values = [given[name] for name in self._order]
+        for index, convert in self._arguments:
+            values[index] = convert(values[index])
         return tuple(values)
 
     def user(self, arguments: Sequence[Any]) -> object:

@@ -23,6 +23,7 @@ from backend.tasks.schemas import (
 )
 from backend.tasks.wire import Task, to_json
 from backend.web.addresses import address
+from backend.web.answers import JsonResponse
 from backend.web.cursor import CursorCodec
 from backend.web.etags import allowed_versions, etag, is_unchanged, joined
 from backend.web.handlers import documented
@@ -75,7 +76,7 @@ async def list_tasks(
     after = cursors.decode(query.cursor, *this_list) if query.cursor is not None else None
     statements = caller.dear_statements if lists.is_dear(query) else caller.statements
     page = await lists.list_tasks(statements, caller.id, query, after)
-    response = Response(to_json(page.tasks), media_type="application/json")
+    response = JsonResponse(to_json(page.tasks))
     if page.end is not None:
         cursor = cursors.encode(page.end, *this_list)
         next_page = f"{parameters}&cursor={cursor}" if parameters else f"cursor={cursor}"
@@ -120,7 +121,7 @@ async def get_task(
 ) -> Response:
     """One task of the caller's."""
     task = await crud.get_task(caller.statements, caller.id, task_id)
-    if is_unchanged(joined(request.headers, "if-none-match"), task):
+    if is_unchanged(joined(request.headers, b"if-none-match"), task):
         return Response(status_code=304, headers={"ETag": etag(task)})
     return _answer(task)
 
@@ -148,7 +149,7 @@ async def update_task(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Change what the body names. What is absent stays as it is; `null` clears what can be empty."""
-    versions = allowed_versions(joined(request.headers, "if-match"))
+    versions = allowed_versions(joined(request.headers, b"if-match"))
     most = request.app.state.settings.tasks_max
 
     async def write(statements: Statements) -> Reply:
@@ -178,7 +179,7 @@ async def complete_task(
     Completing a recurring task makes the next one, once; `next_task_id` is its id.
     """
     completed = state.model_dump().get("completed") if state else None
-    versions = allowed_versions(joined(request.headers, "if-match"))
+    versions = allowed_versions(joined(request.headers, b"if-match"))
     most = request.app.state.settings.tasks_max
 
     async def write(statements: Statements) -> Reply:
@@ -202,7 +203,7 @@ async def delete_task(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Delete a task of the caller's. Deleting it again is a 404, but with the same Idempotency-Key."""
-    versions = allowed_versions(joined(request.headers, "if-match"))
+    versions = allowed_versions(joined(request.headers, b"if-match"))
 
     async def write(statements: Statements) -> Reply:
         await crud.delete_task(statements, caller.id, task_id, versions)
@@ -233,7 +234,7 @@ async def preview_recurrence(
 
 
 def _answer(task: Task) -> Response:
-    return Response(to_json(task), headers={"ETag": etag(task)}, media_type="application/json")
+    return JsonResponse(to_json(task), headers={"ETag": etag(task)})
 
 
 def reply(task: Task) -> Reply:

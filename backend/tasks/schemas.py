@@ -45,7 +45,7 @@ def _line(value: object) -> object:
 
 def _short(value: object) -> object:
     """Spare pydantic a number that it refuses for its length alone."""
-    too_long = isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{40,}", value)
+    too_long = isinstance(value, str) and len(value) >= 40 and re.fullmatch(r"[+-]?[0-9]{40,}", value)
     return "0" if too_long else value
 
 

@@ -16,10 +16,13 @@ class Versioned(Protocol):
     def version(self) -> int: ...
 
 
-def joined(headers: Headers, name: str) -> str | None:
-    """Return the value of a list header from all of its lines (RFC 9110 §5.3); None where it has none."""
-    lines = headers.getlist(name)
-    return ", ".join(lines) if lines else None
+def joined(headers: Headers, name: bytes) -> str | None:
+    """Return the value of a list header from all of its lines (RFC 9110 §5.3); None where it has none.
+
+    `name` in lower case, as servers give it.
+    """
+    lines = [value for key, value in headers.raw if key == name]
+    return b", ".join(lines).decode("latin-1") if lines else None
 
 
 def etag(row: Versioned) -> str:

@@ -114,7 +114,8 @@ def _reader(dependant: Dependant) -> Read:
     """Return what reads a function's arguments from a request, each dependency once."""
     parts = [(part.name, part.call, _reader(part)) for part in dependant.dependencies]
     paths = [(field.name, field.alias, field.validate) for field in dependant.path_params]
-    headers = [(field.name, field.alias, field.get_default()) for field in dependant.header_params]
+    unsaid = {field.name: field.get_default() for field in dependant.header_params}
+    unusual = {field.alias.lower().encode() for field in dependant.header_params}
     bodies = [(field.name, _body_reader(field.field_info)) for field in dependant.body_params]
     own_name = dependant.request_param_name
 
@@ -129,15 +130,33 @@ def _reader(dependant: Dependant) -> Read:
             values[name], errors = validate(request.path_params[alias])
             if errors:
                 raise _Unusual
-        for name, alias, default in headers:
-            if alias in request.headers:
-                raise _Unusual
-            values[name] = default
+        if unusual and not unusual.isdisjoint([name for name, _ in request.scope["headers"]]):
+            raise _Unusual
         for name, read_body in bodies:
-            values[name] = read_body(request.headers, await request.body())
-        return values
+            values[name] = read_body(request.headers, await _body(request))
+        return values | unsaid
 
     return values_of
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body, which mostly comes in one piece, and keep it where request.body() does.
+
+    That one makes a generator of it first, in ten times the time.
+
+    Raises:
+        ClientDisconnect: it did not come to its end.
+    """
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    content = request._body = b"".join(parts)
+    return content
 
 
 def _body_reader(body: FieldInfo) -> Callable[[Headers, bytes], Any]:

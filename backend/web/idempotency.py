@@ -13,6 +13,7 @@ from backend.engine.statements import Statements, again
 from backend.errors import AnswerNotKept, KeyReused, TooManyKeys
 from backend.models import KEY_MAX
 from backend.web import kept_answers
+from backend.web.answers import JsonResponse
 
 IdempotencyKey = Annotated[
     str | None,
@@ -96,5 +97,6 @@ async def _fingerprint(request: Request) -> str:
 
 
 def _response(reply: Reply) -> Response:
-    media_type = "application/json" if reply.body else None
-    return Response(reply.body, reply.status, reply.headers, media_type=media_type)
+    if reply.body:
+        return JsonResponse(reply.body, reply.status, reply.headers)
+    return Response(status_code=reply.status, headers=reply.headers)

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from random import getrandbits
 from typing import NamedTuple
 
 from starlette._utils import get_route_path
@@ -25,8 +25,9 @@ from backend.web.logs import log_request, request_id
 log = logging.getLogger("backend.requests")
 
 BODY_MAX = 1024 * 1024
-BODY_SECONDS = 30.0  # without a byte of a body that somebody waits for; the server's own bound is tighter
+BODY_SECONDS = 30.0  # without a byte of a body that somebody waits for, where the server has no bound
 
+BODY_COMES = "task_api.body_comes"  # among a scope's extensions: the server itself bounds the wait for a body
 _EXCHANGE = "task_api.exchange"  # in the scope: this request's _Exchange
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 
@@ -89,16 +90,18 @@ class RequestMiddleware:
             return
         began = time.perf_counter()
         read = _read_headers(scope["headers"])
-        name = read.own_id if _ACCEPTABLE_ID.fullmatch(read.own_id) else os.urandom(16).hex().encode()
-        reset = request_id.set(name.decode())
+        own_id = read.own_id if _ACCEPTABLE_ID.fullmatch(read.own_id) else b"%032x" % getrandbits(128)
+        reset = request_id.set(own_id.decode())
         asking.set(NOBODY)
         method = scope["method"]
         scope = settled(scope, read.prefix if self._trusts_prefix else b"")
-        headers = _DOCS_HEADERS if get_route_path(scope) == self._docs_path else _HEADERS
-        headers = scope[ANSWER_HEADERS] = [*headers, (b"x-request-id", name)]
+        path = get_route_path(scope)
+        headers = _DOCS_HEADERS if path == self._docs_path else _HEADERS
+        headers = scope[ANSWER_HEADERS] = [*headers, (b"x-request-id", own_id)]
         exchange = scope[_EXCHANGE] = _Exchange(
-            receive, send, read, self._outbox, headers, is_head=method == "HEAD"
+            path, receive, send, read, self._outbox, headers, is_head=method == "HEAD"
         )
+        exchange.is_timed = BODY_COMES not in scope.get("extensions", ())
         try:
             serve: ASGIApp = self._serve_browser if read.names_origin else self._serve
             if read.repeated:
@@ -132,7 +135,8 @@ class RequestMiddleware:
             Overloaded: the line of whoever asks is full.
             TooManyRequests: it has no token, and too many such came from its address.
         """
-        path, read = get_route_path(scope), scope[_EXCHANGE].read
+        exchange: _Exchange = scope[_EXCHANGE]
+        path, read = exchange.path, exchange.read
         is_api = path.startswith("/api/")
         if is_api and self._gate.is_full and self._gate.refuses(self._who(read)):
             raise Overloaded
@@ -158,12 +162,15 @@ class _Exchange:
         "_send",
         "_size",
         "_streams",
+        "is_timed",
+        "path",
         "read",
         "status",
     )
 
     def __init__(
         self,
+        path: str,
         receive: Receive,
         send: Send,
         read: "_Read",
@@ -172,7 +179,9 @@ class _Exchange:
         *,
         is_head: bool,
     ) -> None:
+        self.path = path
         self.read = read
+        self.is_timed = True  # how long its body takes
         self._receive = receive
         self._send = send
         self._outbox = outbox
@@ -187,16 +196,22 @@ class _Exchange:
         """Stop reading a body that is too large. FastAPI's own limit answers in plain text, outside CORS."""
         if not self._more:
             return await self._receive()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                message = await self._receive()
-        except TimeoutError:
-            raise HTTPException(408, f"No more of the body came for {BODY_SECONDS:.0f} seconds") from None
+        if self.is_timed:
+            message = await self._receive_in_time()
+        else:
+            message = await self._receive()
         self._more = message.get("more_body", False)
         self._size += len(message.get("body", b""))
         if self._size > BODY_MAX:
             raise HTTPException(413, f"The body is larger than {BODY_MAX} bytes")
         return message
+
+    async def _receive_in_time(self) -> Message:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._receive()
+        except TimeoutError:
+            raise HTTPException(408, f"No more of the body came for {BODY_SECONDS:.0f} seconds") from None
 
     async def send(self, message: Message) -> None:
         """Send it with the headers that every answer has, and to a HEAD without its body."""

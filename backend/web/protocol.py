@@ -26,6 +26,7 @@ from backend.errors import (
 )
 from backend.web.answers import PIECE_SECONDS
 from backend.web.handlers import problem
+from backend.web.middleware import BODY_COMES
 
 try:
     import resource
@@ -46,6 +47,8 @@ LINGER_SECONDS = 3.0  # so long what a refused client still sends is thrown away
 SWEEP_SECONDS = 1.0
 STOP_SECONDS = 5.0  # what a client may still take once the server stops: half of what requests may
 HEALTH = b"/health"
+
+_EXTENSIONS: dict[str, dict[object, object]] = {BODY_COMES: {}}
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -110,6 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             raise self._refusal  # ends the parser's work; it comes back to send_400_response
         self._head = False
+        self.scope["extensions"] = _EXTENSIONS
         self.door.waiting.pop(self, None)
         if self.crowded and self.url != HEALTH:
             self.app = _no_place

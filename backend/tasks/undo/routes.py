@@ -61,7 +61,7 @@ async def undo_task(
     followed, unless that has changed since; undoing
     a reopening brings it back. An undo is a change of its own: undo it, and it is done again.
     """
-    versions = allowed_versions(joined(request.headers, "if-match"))
+    versions = allowed_versions(joined(request.headers, b"if-match"))
 
     async def write(statements: Statements) -> Reply:
         most = request.app.state.settings.tasks_max
