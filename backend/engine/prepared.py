@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -103,8 +104,14 @@ class PreparedStatement:
 def _result_processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
     if isinstance(kind, UTCDateTime) and dialect.name == "postgresql":
         return None  # it is aware and in UTC as asyncpg reads it
+    if isinstance(kind, UTCDateTime) and dialect.name == "sqlite":
+        return _in_utc  # what SQLAlchemy makes of it, in a tenth of the time
     own = kind.dialect_impl(dialect)
     return own.result_processor(dialect, None)
+
+
+def _in_utc(stored: str | None) -> datetime | None:
+    return None if stored is None else datetime.fromisoformat(f"{stored}+00:00")
 
 
 @lru_cache(maxsize=64)  # made by exec(), and alike for all lists

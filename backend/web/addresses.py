@@ -52,12 +52,15 @@ def is_head(request: Request) -> bool:
 def address(request: Request) -> str:
     """The path of a request as its client has to write it, prefixes included and percent-encoded."""
     scope = request.scope
-    return quote(scope.get("root_path", "") + get_route_path(scope))
+    return _quoted(scope.get("root_path", "") + get_route_path(scope))
 
 
 def snake_case(name: str) -> str:
     """Return a name as this API spells it: `dueDate` is `due_date`."""
     return _CAPITAL.sub(lambda capital: f"_{capital[0]}", name).lower()
+
+
+_quoted = lru_cache(maxsize=256)(quote)  # mostly of the same few
 
 
 def _without_slashes(path: str, below_root: str, raw: bytes) -> str:
