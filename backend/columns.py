@@ -76,6 +76,20 @@ class UserId(TypeDecorator[str]):
         return lambda value: None if value is None else str(value)
 
 
+class UserIdList(TypeDecorator[list[str]]):
+    """Users' ids as one parameter, so that a statement is the same for any number of them."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return ARRAY(UserId()) if dialect.name == "postgresql" else JSON()
+
+    def process_bind_param(self, value: list[str] | None, dialect: Dialect) -> Any:
+        convert = UserId().bind_processor(dialect) if dialect.name == "sqlite" else None
+        return value if convert is None or value is None else [convert(user_id) for user_id in value]
+
+
 class PriorityLevel(TypeDecorator[str]):
     """A priority: its name to us, and in the database a number, so that it sorts."""
 

@@ -113,6 +113,10 @@ class Settings(BaseSettings):
     idempotency_bytes_max: int = Field(default=16 * 2**20, ge=0)
     tasks_max: int | None = Field(default=None, ge=1)
     trash_days: int = Field(default=30, ge=1, le=3650)
+    streams_per_user: int = Field(default=20, ge=1, le=100_000)
+    streams_max: int = Field(default=10_000, ge=0, le=100_000)
+    stream_seconds: float = Field(default=600.0, gt=0, le=86_400)
+    stream_keepalive: float = Field(default=20.0, gt=0, le=60)
     cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = ["http://localhost:3000"]
     trust_forwarded_prefix: bool = False
     rate_limit: int | None = Field(default=None, ge=0, le=1_000_000)

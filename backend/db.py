@@ -7,12 +7,12 @@ runs prepared statements and nothing else.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request
 from sqlalchemy import String, column, event, select, table, text
@@ -29,12 +29,14 @@ from backend.engine.autocommit import Autocommit, Observer
 from backend.engine.connector import Connector, is_slow
 from backend.engine.driver_errors import CONNECT_ERRORS, comes_from_driver, describe, translate
 from backend.engine.dsn import Dsn
-from backend.engine.gate import Gate, asking
+from backend.engine.gate import NOBODY, Gate, asking
 from backend.engine.pool import Pool
 from backend.engine.statements import Transaction
 from backend.errors import ApiError, SchemaOutdated, StatementTimeout
 
 log = logging.getLogger(__name__)
+
+Listener = Callable[[str, bool], None]  # of who has used the database, and whether they only read
 
 CLOSE_TIMEOUT = 5.0  # seconds for ending all connections
 READY_INTERVAL = 10.0  # seconds
@@ -88,6 +90,9 @@ class Database:
         )
         # The same for what may read all that a user has: of that little is done at once for each of them.
         self.dear_statements = self.statements.in_turn(partial(self.turn, dear=True))
+        # The same for what is no sign that somebody is there.
+        self.quiet_statements = self.statements.in_turn(partial(self.turn, quiet=True))
+        self.listener: Listener | None = None
         if dsn.is_sqlite:
             event.listen(self._transactional.sync_engine, "begin", sqlite_transactions.begin)
             event.listen(self._transactional.sync_engine, "commit", sqlite_transactions.end)
@@ -149,10 +154,14 @@ class Database:
             if not context.execution_options.get("unobserved"):
                 observer(sql, parameters)
 
-    def turn(self, *, dear: bool = False) -> AbstractAsyncContextManager[None]:
+    def turn(
+        self, *, dear: bool = False, reads: bool = False, quiet: bool = False
+    ) -> AbstractAsyncContextManager[None]:
         """A place among those who have a connection, and the errors of the database in the client's terms.
 
-        It counts as the place of whoever is `asking`; `dear` work has few of them.
+        It counts as the place of whoever is `asking`; `dear` work has few of them. At its end what was
+        written is committed: a listener hears of it then, and whether it only `reads`. Of `quiet` work it
+        hears nothing, nor does the log where that fails and is nobody's.
 
         Raises:
             RuntimeError: whoever asks holds a place already, and would wait for itself.
@@ -168,7 +177,7 @@ class Database:
                 "this request has a session, which holds its place in the line: run statements beside it "
                 "with `await database.within(session)`, and authenticate (CallerDep) before SessionDep"
             )
-        return _Turn(self.gate, asking.get(), dear=dear)
+        return _Turn(self, asking.get(), dear=dear, reads=reads, quiet=quiet)
 
     @asynccontextmanager
     async def schema_connection(self) -> AsyncIterator[AsyncConnection]:
@@ -265,28 +274,31 @@ class Database:
             log.warning("the database did not answer a goodbye")
 
 
-class _Turn:
+class _Turn(NamedTuple):
     """What Database.turn() returns. A generator would cost half as much as the rest of a turn."""
 
-    __slots__ = ("_dear", "_gate", "_user")
-
-    def __init__(self, gate: Gate, user: str, *, dear: bool) -> None:
-        self._gate = gate
-        self._user = user
-        self._dear = dear
+    database: Database
+    user: str
+    dear: bool
+    reads: bool
+    quiet: bool
 
     async def __aenter__(self) -> None:
-        await self._gate.enter(self._user, dear=self._dear)
+        await self.database.gate.enter(self.user, dear=self.dear)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._gate.leave(self._user, dear=self._dear)
+        database = self.database
+        database.gate.leave(self.user, dear=self.dear)
+        if database.listener is not None and not self.quiet:
+            database.listener(self.user, self.reads)
         if not isinstance(error, (SQLAlchemyError, *CONNECT_ERRORS)) or not comes_from_driver(error):
             return
         translated = translate(error)
         if translated is not None:
-            log.warning("database error", extra={"fields": {"reason": describe(error)}})
+            if self.user != NOBODY or not self.quiet:
+                log.warning("database error", extra={"fields": {"reason": describe(error)}})
             raise translated from error
 
 

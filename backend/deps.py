@@ -24,11 +24,13 @@ class Caller(NamedTuple):
     """Who is asking, and the fast way to their rows: every query belongs to one user.
 
     What may read all that they have is run with the `dear_statements`, of which each user has few at once.
+    `expires` is when they have to show anew who they are, as time.time() counts.
     """
 
     id: str
     statements: Statements
     dear_statements: Statements
+    expires: float
 
 
 class _Authenticated(HTTPBearer):
@@ -60,7 +62,7 @@ async def _find_out(request: Request) -> Caller:
     scope["user_id"] = user.id
     limits.count_user(scope, user.id)
     database: Database = state.database
-    return Caller(user.id, database.statements, database.dear_statements)
+    return Caller(user.id, database.statements, database.dear_statements, user.expires)
 
 
 def _session(request: Request) -> str:

@@ -39,6 +39,7 @@ from backend.migrate import SchemaError, prepare
 from backend.tasks import routes as tasks
 from backend.tasks.batch import routes as bulk
 from backend.tasks.changes import routes as changes
+from backend.tasks.changes.hub import Hub
 from backend.tasks.files import routes as transfer
 from backend.tasks.history import routes as history
 from backend.tasks.undo import routes as undo
@@ -47,6 +48,7 @@ from backend.web.cursor import CursorCodec
 from backend.web.hot_routes import HotRoutes
 from backend.web.limits import Limits
 from backend.web.middleware import RequestMiddleware
+from backend.web.protocol import STOP, affordable
 from backend.web.registration import add_routes, operation_id, routes_under
 
 DOCS_PATH = "/docs"
@@ -95,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.verifier = TokenVerifier(settings, app.state.jwks)
     app.state.limits = Limits(settings)
     app.state.cursors = CursorCodec(settings.cursor_secret)
+    app.state.hub = Hub(app.state.database, app.state.cursors, settings, affordable(settings.connections_max))
     app.add_middleware(HotRoutes, routes=_owned_routes())
     app.add_middleware(
         RequestMiddleware,
@@ -174,7 +177,7 @@ def spared_garbage_collection() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
     database: Database = app.state.database
     try:
         await prepare(database, app.state.settings)
@@ -188,8 +191,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise
     try:
         with spared_garbage_collection():
-            yield
+            yield {STOP: app.state.hub.stop}
     finally:
+        await app.state.hub.close()
         if app.state.jwks is not None:
             await app.state.jwks.close()
         await database.close()

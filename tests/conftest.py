@@ -77,8 +77,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def settings_for(database_url: str, **others: Any) -> Settings:
-    """Settings that read nothing but their arguments. Tests may send as many bad tokens as they like."""
-    own: dict[str, Any] = {"better_auth_secret": SECRET, "rate_limit_anonymous": 0} | others
+    """Settings that read nothing but their arguments. Tests may send as many bad tokens as they like.
+
+    A stream is over at once: whoever reads answers to their end comes to it.
+    """
+    own: dict[str, Any] = {"better_auth_secret": SECRET, "rate_limit_anonymous": 0, "stream_seconds": 0.01}
+    own |= others
     return Settings(_env_file=None, database_url=database_url, **own)
 
 

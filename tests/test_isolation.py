@@ -31,6 +31,7 @@ BODIES: dict[str, tuple[Any, ...]] = {
     "delete_all": (None,),
     "import_tasks": ({"title": "bob's"},),
     "get_changes": (None,),
+    "watch_changes": (None,),
     "get_history": (None,),
     "get_task_history": (None,),
     "get_trash": (None,),
@@ -54,6 +55,7 @@ READING = {
     "preview_recurrence",
     "export_tasks",
     "get_changes",
+    "watch_changes",
     "get_history",
     "get_trash",
 }

@@ -16,6 +16,7 @@ SYSTEM = {"root", "health", "ready"}
 
 JSON = {"application/json"}
 FILES = {"application/x-ndjson", "text/csv"}
+MEDIA_TYPES = {"export_tasks": FILES, "watch_changes": {"text/event-stream"}}
 UPLOADS = FILES | {"text/tab-separated-values", "application/vnd.ms-excel", "multipart/form-data"}
 
 # The errors that carry more than a sentence, of all operations or of one.
@@ -105,6 +106,7 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("export_tasks", "GET", "/api/tasks/export"),
         ("import_tasks", "POST", "/api/tasks/import"),
         ("get_changes", "GET", "/api/tasks/changes"),
+        ("watch_changes", "GET", "/api/tasks/events"),
         ("get_history", "GET", "/api/tasks/history"),
         ("get_task_history", "GET", "/api/tasks/{task_id}/history"),
         ("get_trash", "GET", "/api/tasks/trash"),
@@ -128,6 +130,7 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("export_tasks_of_user", "GET", "/api/{user_id}/tasks/export"),
         ("import_tasks_of_user", "POST", "/api/{user_id}/tasks/import"),
         ("get_changes_of_user", "GET", "/api/{user_id}/tasks/changes"),
+        ("watch_changes_of_user", "GET", "/api/{user_id}/tasks/events"),
         ("get_history_of_user", "GET", "/api/{user_id}/tasks/history"),
         ("get_task_history_of_user", "GET", "/api/{user_id}/tasks/{task_id}/history"),
         ("get_trash_of_user", "GET", "/api/{user_id}/tasks/trash"),
@@ -182,7 +185,7 @@ def test_every_operation_documents_its_answers(app: FastAPI) -> None:
             if status in ("204", "304"):
                 assert content == {}, f"{operation.id}: a {status} has no body"
                 continue
-            media_types = FILES if (operation.name, status) == ("export_tasks", "200") else JSON
+            media_types = MEDIA_TYPES.get(operation.name, JSON) if status == "200" else JSON
             assert content.keys() == media_types, f"{operation.id}: {status}"
             if status in errors:
                 schema = content["application/json"]["schema"]
@@ -205,8 +208,9 @@ def test_successes_are_documented_as_they_are(app: FastAPI) -> None:
         if status == "204":
             continue
         content = operation.spec["responses"][status]["content"]
-        if name == "export_tasks":
-            assert content == {kind: {"schema": {"type": "string"}} for kind in FILES}, operation.id
+        if name in MEDIA_TYPES:
+            texts = {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES[name]}
+            assert content == texts, operation.id
             continue
         schema = content["application/json"]["schema"]
         if name in REPLIES:
@@ -227,6 +231,7 @@ def test_requests_are_documented_as_they_are(app: FastAPI) -> None:
         assert body.keys() == expected, operation.id
         changes = operation.method != "GET"
         said = {"idempotency-key"} if changes else set()
+        said |= {"last-event-id"} if operation.name == "watch_changes" else set()
         if "task_id" in operation.parameters and operation.name not in LOOKING_BACK:
             said |= {"if-match" if changes else "if-none-match"}
         assert operation.headers == said, operation.id

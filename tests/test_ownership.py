@@ -10,12 +10,17 @@ from backend.engine.prepared import PreparedStatement
 from backend.models import tasks
 from tests.ownership import objection
 
+COUNTERS = (
+    "SELECT change_counters.user_id, change_counters.seq FROM change_counters WHERE change_counters.user_id"
+)
+
 GOOD: list[tuple[str, Any]] = [
     ('SELECT id FROM "user" WHERE id = $1', ("a",)),
     ("SELECT id FROM tasks WHERE tasks.user_id = $1", ("a",)),
     ("INSERT INTO tasks (user_id, completed_at) VALUES ($1, now()), ($2, now())", ("a", "a")),
     ("UPDATE tasks SET updated_at = CASE WHEN true THEN (SELECT now()) END WHERE tasks.user_id = $1", ("a",)),
     ("UPDATE tasks SET title = $1 WHERE tasks.user_id = $2", [("t", "a"), ("u", "b")]),
+    (f"{COUNTERS} = ANY($1::TEXT[])", (["a", "b"],)),
 ]
 BAD: list[tuple[str, Any]] = [
     ("SELECT id FROM tasks WHERE id = $1", (1,)),
@@ -25,6 +30,8 @@ BAD: list[tuple[str, Any]] = [
     ("INSERT INTO tasks (user_id, title) VALUES ($1, $2), ($3, $4)", ("a", "t", "b", "t")),
     ("UPDATE tasks SET updated_at = CASE WHEN true THEN now() END WHERE tasks.user_id = $1", ("a",)),
     ("UPDATE tasks SET title = coalesce(title, random()::text) WHERE tasks.user_id = $1", ("a",)),
+    (f"{COUNTERS} = ANY($1::TEXT[]) OR true", (["a", "b"],)),
+    ("SELECT tasks.user_id, tasks.id FROM tasks WHERE tasks.user_id = ANY($1::TEXT[])", (["a", "b"],)),
     ("UPDATE tasks SET updated_at = CURRENT_TIMESTAMP WHERE tasks.user_id = $1", ("a",)),
 ]
 

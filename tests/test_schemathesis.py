@@ -36,7 +36,7 @@ UNSTATED = {
     "import_tasks": "a file is lines of JSON, or CSV with a header row",
 }
 # What has to be given by the service, or to be new.
-MADE_UP = {"cursor", "since", "idempotency-key"}
+MADE_UP = {"cursor", "since", "last-event-id", "idempotency-key"}
 # The thorough run makes up more requests, and goes to the tasks' other address too, for the same functions.
 CONFIG: dict[str, Any] = {
     "seed": 1,
@@ -88,7 +88,14 @@ CONFIG: dict[str, Any] = {
         {
             "include-operation-id": [
                 name + prefix
-                for name in ("export_tasks", "get_changes", "get_history", "get_trash", "undo_change")
+                for name in (
+                    "export_tasks",
+                    "get_changes",
+                    "watch_changes",
+                    "get_history",
+                    "get_trash",
+                    "undo_change",
+                )
                 for prefix in ("", "_of_user")
             ],
             "checks": {"negative_data_rejection": {"enabled": False}},  # as below

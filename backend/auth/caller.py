@@ -1,5 +1,7 @@
 """Who asks: from a request's header or cookie to a user, by whichever way the settings allow."""
 
+import time
+
 from fastapi import Request
 
 from backend.auth import sessions
@@ -75,11 +77,11 @@ async def _user_of_cookies(request: Request, found: list[list[str]]) -> CurrentU
         signed = dict.fromkeys(token for value in values if (token := _signed(value, state.settings.secrets)))
         if len(signed) > SESSIONS_MAX:
             raise AmbiguousSession(reason=f"more than {SESSIONS_MAX} sessions under one cookie name")
-        users = {user for token in signed if (user := await _user_id(request, token)) is not None}
-        if len(users) > 1:
+        users = [user for token in signed if (user := await _find(request, token)) is not None]
+        if len({user.id for user in users}) > 1:
             raise AmbiguousSession(reason="sessions of several users under one cookie name")
         if users:
-            return CurrentUser(users.pop())
+            return max(users)  # of one user: the session that lasts longest
         if signed:
             refused = _NO_SESSION
     raise InvalidToken(reason=refused)
@@ -95,13 +97,14 @@ async def _user_of_session(request: Request, token: str | None) -> CurrentUser:
     """The user of a session that Better Auth has."""
     if token is None or not token.isalnum() or not token.isascii():
         raise InvalidToken(reason="neither a JWT nor a session token with the right signature")
-    user_id = await _user_id(request, token)
-    if user_id is None:
+    user = await _find(request, token)
+    if user is None:
         raise InvalidToken(reason=_NO_SESSION)
-    return CurrentUser(user_id)
+    return user
 
 
-async def _user_id(request: Request, token: str) -> str | None:
+async def _find(request: Request, token: str) -> CurrentUser | None:
     """Whose session it is. Asked each time, so that a sign-out works at once."""
-    state = request.app.state
-    return await sessions.get_user_id(state.database.statements, state.settings.auth_session_table, token)
+    database, table = request.app.state.database, request.app.state.settings.auth_session_table
+    found = await sessions.get_user(database.quiet_statements, table, token)
+    return None if found is None else CurrentUser(found[0], time.time() + found[1])

@@ -48,9 +48,13 @@ _UNSUPPORTED = {"crit", "b64", "zip"}
 
 
 class CurrentUser(NamedTuple):
-    """Who is asking. `id` is Better Auth's `user.id`, as text whatever its column is."""
+    """Who is asking. `id` is Better Auth's `user.id`, as text whatever its column is.
+
+    `expires` is when what they showed is no longer good, as time.time() counts.
+    """
 
     id: str
+    expires: float
 
 
 def bearer_token(authorization: str | None) -> str:
@@ -77,7 +81,6 @@ class _Verified(NamedTuple):
     """What a token was found to say."""
 
     user: CurrentUser
-    expires: float
     key: BoundKey | None  # None: a secret
 
 
@@ -110,10 +113,10 @@ class TokenVerifier:
         entry = self._verified.get(token)
         if entry is None:
             return None
-        user, expires, key = entry
-        if (now := self._clock()) >= expires:
+        user, key = entry
+        if (now := self._clock()) >= user.expires:
             del self._verified[token]
-            raise ExpiredToken(reason=f"its exp is {now - expires:.0f} s ago")
+            raise ExpiredToken(reason=f"its exp is {now - user.expires:.0f} s ago")
         if key is not None and self._jwks and self._jwks.find(key.kid, key.algorithm) is not key:
             del self._verified[token]
             return None
@@ -136,10 +139,10 @@ class TokenVerifier:
                 raise InvalidToken(reason="signed with HS256, but BETTER_AUTH_SECRET is not set")
             if not any(self._signed(token, secret, "HS256") for secret in self._secrets):
                 raise InvalidToken(reason="not signed with BETTER_AUTH_SECRET or one of BETTER_AUTH_SECRETS")
-            user, expires = self._user_of_secret(claims)
+            user = self._user_of_secret(claims)
         elif isinstance(algorithm, str) and algorithm in ALGORITHMS and self._jwks is not None:
             key = await self._signing_key(token, algorithm, header.get("kid"), self._jwks)
-            user, expires = self._user_of_issuer(claims)
+            user = self._user_of_issuer(claims)
         elif isinstance(algorithm, str) and algorithm in ALGORITHMS:
             raise InvalidToken(
                 reason=f"signed with {algorithm}, but neither BETTER_AUTH_URL nor AUTH_JWKS_URL is set"
@@ -148,7 +151,7 @@ class TokenVerifier:
             raise InvalidToken(reason="its algorithm is none that is accepted")
         if len(self._verified) >= CACHE_MAX:
             del self._verified[next(iter(self._verified))]
-        self._verified[token] = _Verified(user, expires, key)
+        self._verified[token] = _Verified(user, key)
         return user
 
     async def _signing_key(self, token: str, algorithm: str, kid: object, jwks: "Jwks") -> BoundKey:
@@ -178,7 +181,7 @@ class TokenVerifier:
             return False
         return True
 
-    def _user_of_secret(self, claims: dict[str, Any]) -> tuple[CurrentUser, float]:
+    def _user_of_secret(self, claims: dict[str, Any]) -> CurrentUser:
         """A token signed with the secret: one that the frontend made, or Better Auth's cached session.
 
         The cached session (the `session_data` cookie of `strategy: "jwt"`) names no subject, issuer or
@@ -187,20 +190,20 @@ class TokenVerifier:
         """
         session = claims.get("session")
         if "sub" not in claims and isinstance(session, dict):
-            user, expires = self._user(claims, session.get("userId"), None, None)
+            user = self._user(claims, session.get("userId"), None, None)
             ends = _session_end(session)
             if self._clock() >= ends:
                 raise ExpiredToken(reason="its session has expired")
-            return user, min(expires, ends)
+            return CurrentUser(user.id, min(user.expires, ends))
         return self._user(claims, claims.get("sub"), self._settings.auth_issuer, self._settings.auth_audience)
 
-    def _user_of_issuer(self, claims: dict[str, Any]) -> tuple[CurrentUser, float]:
+    def _user_of_issuer(self, claims: dict[str, Any]) -> CurrentUser:
         issuer, audience = self._settings.jwks_issuer, self._settings.jwks_audience
         return self._user(claims, claims.get("sub"), issuer, audience)
 
     def _user(
         self, claims: dict[str, Any], subject: object, issuer: str | None, audience: str | None
-    ) -> tuple[CurrentUser, float]:
+    ) -> CurrentUser:
         now = self._clock()
         if issuer is not None and claims.get("iss") != issuer:
             raise InvalidToken(reason=_differs("iss", [claims.get("iss")], issuer))
@@ -215,7 +218,7 @@ class TokenVerifier:
             raise ExpiredToken(reason=f"its exp is {min(now - expires, 1e9):.0f} s ago")
         if subject is None:
             raise MissingSubject(reason="it names no user: no sub claim")
-        return CurrentUser(user_id(subject, self._settings.auth_user_id_type)), expires
+        return CurrentUser(user_id(subject, self._settings.auth_user_id_type), expires)
 
 
 def user_id(value: object, kind: UserIdType) -> str:

@@ -25,6 +25,7 @@ from backend.engine.statements import Statements, Transaction, again
 from backend.errors import DatabaseConflict, StatementTimeout
 
 Observer = Callable[[str, Any], None]
+Turn = Callable[..., AbstractAsyncContextManager[None]]
 
 
 class Autocommit(Statements):
@@ -32,13 +33,14 @@ class Autocommit(Statements):
 
     That spares two thirds of what a statement costs: docs/decisions/past-the-session.md.
 
-    `engine` is in autocommit; `turn` is the line in front of it, `begin` opens a transaction on it.
+    `engine` is in autocommit; `turn` is the line in front of it, which is told whether a statement only
+    `reads`; `begin` opens a transaction on it.
     """
 
     def __init__(
         self,
         engine: AsyncEngine,
-        turn: Callable[[], AbstractAsyncContextManager[None]],
+        turn: Turn,
         begin: Callable[[], AbstractAsyncContextManager[Any]],
         *,
         keeps_statements: bool,
@@ -58,7 +60,7 @@ class Autocommit(Statements):
             prepared = self._prepared[statement] = PreparedStatement(statement, self._engine.dialect)
         return prepared
 
-    def in_turn(self, turn: Callable[[], AbstractAsyncContextManager[None]]) -> "Autocommit":
+    def in_turn(self, turn: Turn) -> "Autocommit":
         """Return the same with another line in front of it."""
         other = copy(self)
         other._turn = turn
@@ -76,7 +78,7 @@ class Autocommit(Statements):
             return await again(lambda: self._run(prepared, arguments))
 
     async def _run(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        async with self._turn():
+        async with self._turn(reads=prepared.reads):
             try:
                 return await self._fetch(prepared, arguments)
             except DBAPIError as error:

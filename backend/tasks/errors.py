@@ -1,10 +1,11 @@
 """What a client can be told went wrong with tasks."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import Field
 
-from backend.errors import ApiError, InvalidRequest, Problem
+from backend.errors import ApiError, InvalidRequest, Problem, Unavailable
 from backend.tasks.batch.schemas import BatchResult
 from backend.tasks.schemas import TaskPublic
 
@@ -95,6 +96,21 @@ class CursorExpired(ApiError):
 
     status = 410
     code = "cursor_expired"
+
+
+class TooManyStreams(ApiError):
+    """You have as many streams of events open as you may have; close one, or let your tabs share one"""
+
+    status = 429
+    code = "too_many_streams"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
+
+
+class StreamsUsedUp(Unavailable):
+    """All streams of events are in use; ask for the changes now and then instead, or try again later"""
+
+    code = "streams_used_up"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}
 
 
 class NothingToUndo(ApiError):

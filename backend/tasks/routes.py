@@ -39,7 +39,7 @@ class _TaskIdConvertor(Convertor[str]):
     Otherwise a wrong method on those would be taken for one of a task, and not be a 405.
     """
 
-    words = "count|stats|recurrence|batch|complete-all|export|import|changes|history|trash|undo"
+    words = "count|stats|recurrence|batch|complete-all|export|import|changes|events|history|trash|undo"
     regex = f"(?!(?:{words})(?:/|$))[^/]+"
 
     def convert(self, value: str) -> str:

@@ -11,7 +11,15 @@ from backend.web.handlers import problem
 
 # HEAD is among them: browsers ask for it with a token in the same way.
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_READ = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID")
+_READ = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Request-ID",
+)
 # What HTTP clients and tracing SDKs add to requests of their own accord. Nothing here reads it.
 _HARMLESS = (
     "Cache-Control",

@@ -47,6 +47,7 @@ LINGER_SECONDS = 3.0  # so long what a refused client still sends is thrown away
 SWEEP_SECONDS = 1.0
 STOP_SECONDS = 5.0  # what a client may still take once the server stops: half of what requests may
 HEALTH = b"/health"
+STOP = "stop"  # in the lifespan's state: what is to be called, maybe often, once the server stops
 
 _EXTENSIONS: dict[str, dict[object, object]] = {BODY_COMES: {}}
 
@@ -183,6 +184,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         self.since = self._stops = self.loop.time()
         super().shutdown()
+        # What would not end by itself is told so. The application's lifespan says by whom.
+        if stop := self.app_state.get(STOP):
+            stop()
 
     def _refuse(self, error: ApiError) -> None:
         """Answer with an error, and hear no more; where another answer is on its way, cut it."""
@@ -226,7 +230,7 @@ class _Door:
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
         self.waiting: dict[BoundedProtocol, None] = {}  # without a request in work, the longest wait first
         self._inside: dict[BoundedProtocol, str] = {}
-        self._places = _affordable(config.limit_concurrency or CONNECTIONS)
+        self._places = affordable(config.limit_concurrency or CONNECTIONS)
         self._by_address: dict[str, int] = {}
         self._trusted = ProxyHeadersMiddleware(config.loaded_app, config.forwarded_allow_ips).trusted_hosts
         self._loop = loop
@@ -284,7 +288,7 @@ class _Door:
 _DOORS: WeakKeyDictionary[ServerState, _Door] = WeakKeyDictionary()
 
 
-def _affordable(wanted: int) -> int:
+def affordable(wanted: int) -> int:
     """As many connections, or three quarters of the files that the process may open: others need some too."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
     return wanted if files < 0 else min(wanted, files * 3 // 4)

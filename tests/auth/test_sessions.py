@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from backend.auth.sessions import get_user_id
+from backend.auth.sessions import get_user
 from backend.config import Settings
 from backend.main import create_app
 from tests.conftest import ORIGIN, SECRET, Client, Sent, add_user, on_sqlite, settings_for, token_for
@@ -472,11 +472,13 @@ async def test_the_table_may_be_elsewhere(serve: Serve, postgres_database: str) 
     assert (await client.get("/api/tasks", headers=bearer(TOKEN))).status_code == 200
 
 
-async def test_get_user_id_answers_for_running_sessions(app: FastAPI, api: Client) -> None:
+async def test_get_user_answers_for_running_sessions(app: FastAPI, api: Client) -> None:
     """The user of a running session, and nobody for any other text, however it is meant."""
     await open_session(app, "expired1", lasts=timedelta(minutes=-1), session_id="s2")
     statements = app.state.database.statements
-    assert await get_user_id(statements, "session", TOKEN) == "alice"
+    found = await get_user(statements, "session", TOKEN)
+    assert found is not None
+    assert (found[0], round(found[1], -1)) == ("alice", 7 * 24 * 3600)
     for token in (
         "expired1",
         "",
@@ -487,4 +489,4 @@ async def test_get_user_id_answers_for_running_sessions(app: FastAPI, api: Clien
         "_" * 32,
         TOKEN[:-1] + "%",
     ):
-        assert await get_user_id(statements, "session", token) is None
+        assert await get_user(statements, "session", token) is None

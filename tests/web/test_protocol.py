@@ -216,7 +216,7 @@ async def test_a_trusted_proxys_connections_are_many_clients() -> None:
 def test_places_leave_files_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections never take all the files that the process may open."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
-    assert protocol._affordable(1000) == 75
+    assert protocol.affordable(1000) == 75
 
 
 @pytest.mark.parametrize(

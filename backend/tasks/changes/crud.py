@@ -13,7 +13,9 @@ from backend.tasks.log import OWNED_EVENTS, happened_later, is_about
 from backend.tasks.wire import Task, read
 
 _ID = tasks.c.id.type
-_COUNTER = select(change_counters.c.seq).where(change_counters.c.user_id == bindparam("owner"))
+_COUNTER = select(change_counters.c.seq, change_counters.c.floor).where(
+    change_counters.c.user_id == bindparam("owner")
+)
 _COPY = (
     select(*READ)
     .where(OWNED, tasks.c.id > bindparam("after_id", type_=_ID))
@@ -62,6 +64,28 @@ class Step(NamedTuple):
     has_more: bool
 
 
+class Reach(NamedTuple):
+    """The last change of a log, and the last that may have been forgotten."""
+
+    seq: int
+    floor: int
+
+    @property
+    def end(self) -> Place:
+        """Where a copy is that has all of it."""
+        return Place(self.seq, ID_MAX, in_log=True)
+
+    def is_known(self, place: Place) -> bool:
+        """Whether it can be told what has changed since then."""
+        return not place.in_log or self.floor <= place.seq <= self.seq
+
+
+async def get_reach(statements: Statements, user_id: str) -> Reach:
+    """Return how far the log of a user goes."""
+    row = await statements.first(_COUNTER, {"owner": user_id})
+    return Reach(0, 0) if row is None else Reach(row.seq, row.floor)
+
+
 async def get_changes(statements: Statements, user_id: str, place: Place | None, limit: int) -> Step:
     """Return the next `limit` changes after a place; without one those of an empty copy.
 
@@ -72,7 +96,7 @@ async def get_changes(statements: Statements, user_id: str, place: Place | None,
     """
     if place is None:
         # The number comes first: what changes before the tasks are read is told of twice, not never.
-        place = Place(await _last_change(statements, user_id), 0, in_log=False)
+        place = Place((await get_reach(statements, user_id)).seq, 0, in_log=False)
     if place.in_log:
         return await _read_log(statements, user_id, place, limit)
     parameters = {"owner": user_id, "after_id": place.task_id, "one_more": limit + 1}
@@ -81,13 +105,8 @@ async def get_changes(statements: Statements, user_id: str, place: Place | None,
     if len(rows) > limit:
         return Step(found, place._replace(task_id=read(rows[limit - 1]).id), has_more=True)
     # What has changed since may be told of in part, where it is more than one task.
-    has_changed = await _last_change(statements, user_id) > place.seq
+    has_changed = (await get_reach(statements, user_id)).seq > place.seq
     return Step(found, Place(place.seq, ID_MAX, in_log=True), has_more=has_changed)
-
-
-async def _last_change(statements: Statements, user_id: str) -> int:
-    row = await statements.first(_COUNTER, {"owner": user_id})
-    return 0 if row is None else int(row.seq)
 
 
 async def _read_log(statements: Statements, user_id: str, place: Place, limit: int) -> Step:
@@ -98,15 +117,15 @@ async def _read_log(statements: Statements, user_id: str, place: Place, limit: i
         "one_more": limit + 1,
     }
     rows = await statements.plain(_SINCE, parameters)
-    seq, floor = rows[0][:2] if rows else (0, 0)
-    if not floor <= place.seq <= seq:
+    reach = Reach(*rows[0][:2]) if rows else Reach(0, 0)
+    if not reach.is_known(place):
         raise CursorExpired
     events = [row[2:] for row in rows if row[2] is not None]
     found = [_change(event) for event in events[:limit]]
     if len(events) > limit:
         last = events[limit - 1]
         return Step(found, Place(last[0], last[1], in_log=True), has_more=True)
-    return Step(found, Place(seq, ID_MAX, in_log=True), has_more=False)
+    return Step(found, reach.end, has_more=False)
 
 
 def _change(event: Any) -> Task | int:

@@ -1,23 +1,44 @@
 """What a client that keeps a copy of the caller's tasks asks for."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.deps import CallerDep
-from backend.errors import InvalidCursor
+from backend.errors import (
+    DatabaseUnavailable,
+    DatabaseWaking,
+    KeysUnavailable,
+    Overloaded,
+    TooManyRequests,
+)
 from backend.tasks.changes import crud
-from backend.tasks.changes.crud import Place
+from backend.tasks.changes.cursors import to_cursor, to_place
 from backend.tasks.changes.schemas import Changes, ChangesQuery
-from backend.tasks.errors import CursorExpired
+from backend.tasks.changes.stream import EventStream
+from backend.tasks.errors import CursorExpired, StreamsUsedUp, TooManyStreams
 from backend.tasks.wire import encode
-from backend.web.cursor import CursorCodec, Position
+from backend.web.cursor import CursorCodec
 from backend.web.handlers import documented
+from backend.web.openapi import parameter
 
 router = APIRouter(tags=["tasks"])
 
-# What a cursor of either part of the way is signed for.
-_PARTS = {True: "changes", False: "copy"}
+_SINCE = "The cursor of what the client has: where more has changed since, the first event says so"
+# Read by the stream itself, so that the route is among the hot ones: FastAPI's way costs twice the memory.
+_CURSORS: dict[str, Any] = {
+    "parameters": [
+        parameter("since", "query", {"type": "string", "description": _SINCE}),
+        parameter("last-event-id", "header", {"type": "string", "description": f"{_SINCE}; before `since`"}),
+    ]
+}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events until the client hangs up, STREAM_SECONDS or its token's time is "
+        "over, or the service stops: then come again, with the last `id`",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
 
 
 @router.get(
@@ -36,24 +57,38 @@ async def get_changes(
     more than once is there once, as it is. At 410 throw the copy away and begin without `since`.
     """
     cursors: CursorCodec = request.app.state.cursors
-    place = None if query.since is None else _place(cursors, query.since, caller.id)
+    place = None if query.since is None else to_place(cursors, query.since, caller.id)
     step = await crud.get_changes(caller.statements, caller.id, place, query.limit)
     changes = [
         {"type": "delete", "id": change} if isinstance(change, int) else {"type": "upsert", "task": change}
         for change in step.changes
     ]
-    seq, task_id, in_log = step.place
-    cursor = cursors.encode(Position(seq, task_id), caller.id, _PARTS[in_log])
+    cursor = to_cursor(cursors, step.place, caller.id)
     answer = {"changes": changes, "cursor": cursor, "has_more": step.has_more}
     return Response(encode(answer), media_type="application/json")
 
 
-def _place(cursors: CursorCodec, cursor: str, user_id: str) -> Place:
-    for in_log, part in _PARTS.items():
-        try:
-            seq, task_id = cursors.decode(cursor, user_id, part)
-        except InvalidCursor:
-            continue
-        assert isinstance(seq, int)
-        return Place(seq, task_id, in_log)
-    raise CursorExpired
+@router.get(
+    "/events",
+    summary="Told of changes",
+    response_class=Response,
+    responses=_EVENTS
+    | documented(
+        TooManyRequests,
+        TooManyStreams,
+        KeysUnavailable,
+        DatabaseUnavailable,
+        DatabaseWaking,
+        Overloaded,
+        StreamsUsedUp,
+    ),
+    openapi_extra=_CURSORS,
+)
+async def watch_changes(caller: CallerDep, request: Request) -> Response:
+    """A stream of server-sent events, one when something has changed: then ask for the changes.
+
+    The first, at once, is `ready`, or `change` where something has changed since the cursor that came. The
+    `id` of each is the cursor of all there is, as the changes have it.
+    """
+    state = request.app.state
+    return EventStream(state.hub, caller.id, caller.expires, state.cursors, request)
