@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, and_, bindparam, false, func, not_, or_
+from sqlalchemy.sql import visitors
 
 from backend.columns import PRIORITIES, TextList, utc_now
 from backend.models import tasks
@@ -84,6 +85,12 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
     "updated_after": tasks.c.updated_at > _at("updated_after"),
 }
 
+# Those that tasks may come to meet, or cease to, without a change of theirs.
+BY_THE_CLOCK = frozenset(
+    name
+    for name, condition in _CONDITIONS.items()
+    if any(isinstance(part, utc_now) for part in visitors.iterate(condition))
+)
 
 # The filters that are called like a column, and ask for its value.
 _PLAIN = tuple(
@@ -113,7 +120,7 @@ def conditions(names: tuple[str, ...], words: int) -> ColumnElement[bool]:
 
 
 def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return the names of a filter's conditions, and their parameters."""
+    """Return the names of a filter's conditions, and their parameters: the same however it is spelt."""
     names: list[str] = []
     parameters: dict[str, Any] = {f"word_{n}": f"%{_escape(word)}%" for n, word in enumerate(query.words)}
     for name in _PLAIN:
@@ -129,7 +136,7 @@ def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
         parameters["priority"] = sorted(PRIORITIES.index(name) + 1 for name in known)
     if query.tag:
         names.append(f"tags_{query.tag_match}")
-        parameters["tags"] = list(dict.fromkeys(map(fold_tag, query.tag)))
+        parameters["tags"] = sorted(set(map(fold_tag, query.tag)))
     if query.overdue is not None:
         names.append("overdue" if query.overdue else "not_overdue")
     if query.has_due_date is not None:

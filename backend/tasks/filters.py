@@ -128,8 +128,8 @@ class TaskFilter(BaseModel):
 
     @property
     def words(self) -> list[str]:
-        """The words searched for, folded."""
-        return [word for word in map(fold, (self.search or "").split()) if word]
+        """The words searched for, folded, in an order that is theirs alone."""
+        return sorted(word for word in map(fold, (self.search or "").split()) if word)
 
 
 class RecurrenceQuery(BaseModel):

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    CompoundSelect,
     Integer,
     Select,
     bindparam,
@@ -19,6 +22,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     tuple_,
     type_coerce,
     union_all,
@@ -27,10 +31,11 @@ from sqlalchemy import (
 from backend.engine.statements import AT_ONCE, Statements
 from backend.fair_cache import fairly_cached
 from backend.models import tasks
-from backend.tasks.conditions import IS_OVERDUE, TITLE, asked, conditions, has
+from backend.tasks.conditions import BY_THE_CLOCK, IS_OVERDUE, TITLE, asked, conditions, has
 from backend.tasks.crud import OWNED
 from backend.tasks.fields import READ, parameter
 from backend.tasks.filters import Order, Sort, TaskFilter, TaskListQuery
+from backend.tasks.log import LAST_CHANGE, LastChange
 from backend.tasks.schemas import TaskStats
 from backend.tasks.sql import folded
 from backend.tasks.wire import Task, read
@@ -60,33 +65,93 @@ _INDEXED_OF_ALL = _INDEXED | {("due_date", "asc")}
 
 TAGS_COUNTED = 1000  # of a user; a list of more than that is no overview, and may be any size
 
+# The last change comes with what is found, in one statement: of the same moment. In a list it is a row of its
+# own, in the places of columns of its types: so an empty list has it, and no task carries it.
+_PLACES = {"id": "seq", "next_task_id": "transaction_id", "created_at": "era"}
+_LAST = LAST_CHANGE.subquery("last")
+_SEQ, _TRANSACTION_ID, _ERA, _OWNER = (
+    [column.name for column in READ].index(name) for name in (*_PLACES, "user_id")
+)
+
+# All that an answer goes by beside the tasks themselves; None where it goes by the time as well.
+Key = tuple[object, ...] | None
+
 
 class Page(NamedTuple):
-    """A part of a list, and where it ended if there is more."""
+    """A part of a list, where it ended if there is more, what it goes by, and the last change before it."""
 
     tasks: list[Task]
     end: Position | None
+    key: Key
+    last: LastChange | None
+
+
+class Count(NamedTuple):
+    """How many tasks there are, and the last change before that."""
+
+    number: int
+    last: LastChange | None
+
+
+class Stats(NamedTuple):
+    """Statistics, the last change before them, and until when they hold without one; None for always."""
+
+    stats: TaskStats
+    last: LastChange | None
+    until: datetime | None
 
 
 async def list_tasks(
     statements: Statements, user_id: str, query: TaskListQuery, after: Position | None = None
 ) -> Page:
     """Return one page of the user's tasks: the first, or the one that follows `after`."""
-    names, parameters = asked(query)
-    parameters |= {"owner": user_id, "one_more": query.limit + 1}
+    names, parameters = _asked_of_list(query, after)
+    key = _list_key(query, names, parameters)
     continued = None if after is None else "null" if after.value is None else "value"
+    statement = _list_statement(user_id, names, len(query.words), query.sort, query.direction, continued)
+    rows = await statements.plain(statement, parameters | {"owner": user_id})
+    found = [row for row in rows if row[_OWNER] is not None]
+    last = None if len(found) == len(rows) else _last_change(rows)
+    page = [read(row) for row in found[: query.limit]]
+    if len(page) > AT_ONCE:  # others have their turn before it is written
+        await asyncio.sleep(0)
+    if len(found) <= query.limit:
+        return Page(page, None, key, last)
+    end = Position(found[query.limit - 1][_sort_index(query.sort)], page[-1].id)
+    return Page(page, end, key, last)
+
+
+def list_key(query: TaskListQuery, after: Position | None) -> Key:
+    """Return the `key` of a page, without looking for it."""
+    return _list_key(query, *_asked_of_list(query, after))
+
+
+def count_key(query: TaskFilter) -> Key:
+    """Return what a count goes by."""
+    names, parameters = asked(query)
+    return None if BY_THE_CLOCK.intersection(names) else ("count", names, parameters)
+
+
+def _asked_of_list(query: TaskListQuery, after: Position | None) -> tuple[tuple[str, ...], dict[str, Any]]:
+    names, parameters = asked(query)
+    parameters["one_more"] = query.limit + 1
     if after is not None:
         parameters["after_id"] = after.id
     if after is not None and after.value is not None:
         parameters["after_value"] = after.value
-    statement = _list_statement(user_id, names, len(query.words), query.sort, query.direction, continued)
-    rows = await statements.plain(statement, parameters)
-    page = [read(row) for row in rows[: query.limit]]
-    if len(page) > AT_ONCE:  # others have their turn before it is written
-        await asyncio.sleep(0)
-    if len(rows) <= query.limit:
-        return Page(page, None)
-    return Page(page, Position(rows[query.limit - 1][_sort_index(query.sort)], page[-1].id))
+    return names, parameters
+
+
+def _list_key(query: TaskListQuery, names: tuple[str, ...], parameters: dict[str, Any]) -> Key:
+    if BY_THE_CLOCK.intersection(names):
+        return None
+    return ("list", names, query.sort, query.direction, parameters)
+
+
+def _last_change(rows: Sequence[Sequence[Any]]) -> LastChange:
+    # The last of all, as things are; nobody has promised that.
+    row = next(row for row in reversed(rows) if row[_OWNER] is None)
+    return LastChange(row[_SEQ], row[_TRANSACTION_ID], row[_ERA])
 
 
 def is_dear(query: TaskListQuery) -> bool:
@@ -97,23 +162,30 @@ def is_dear(query: TaskListQuery) -> bool:
     return (query.sort, query.direction) not in orders
 
 
-async def count_tasks(statements: Statements, user_id: str, query: TaskFilter) -> int:
+async def count_tasks(statements: Statements, user_id: str, query: TaskFilter) -> Count:
     """Return how many of the user's tasks meet a filter."""
     names, parameters = asked(query)
     statement = _count_statement(user_id, names, len(query.words))
-    [row] = await statements.all(statement, parameters | {"owner": user_id})
-    count: int = row[0]
-    return count
+    [(count, *last)] = await statements.plain(statement, parameters | {"owner": user_id})
+    return Count(count, None if last[0] is None else LastChange(*last))
 
 
-async def get_stats(statements: Statements, user_id: str) -> TaskStats:
-    """Return how many tasks the user has of each kind; of tags the TAGS_COUNTED that most tasks have."""
+async def get_stats(statements: Statements, user_id: str) -> Stats:
+    """Return how many tasks the user has of each kind; of tags the TAGS_COUNTED that most tasks have.
+
+    They hold until the next pending task is overdue.
+    """
+    last: LastChange | None = None
+    until: datetime | None = None
     stats = TaskStats(total=0, pending=0, completed=0, overdue=0, by_priority={}, by_tag={})
     stats.by_priority = {"low": 0, "medium": 0, "high": 0}
     spelt: dict[str, tuple[int, str]] = {}  # of each tag the first task that has it, and how that spells it
     counts: Counter[str] = Counter()
-    rows = await statements.all(_stats_statement(statements.dialect), {"owner": user_id})
-    for completed, overdue, priority, tag, count, first in rows:
+    rows = await statements.plain(_stats_statement(statements.dialect), {"owner": user_id})
+    for completed, overdue, priority, tag, count, first, moment in rows:
+        if completed is None and tag is None:
+            last = LastChange(count, first, moment)
+            continue
         if tag is not None:
             key = fold_tag(tag)
             spelt[key] = min(spelt.get(key, (first, tag)), (first, tag))
@@ -123,9 +195,12 @@ async def get_stats(statements: Statements, user_id: str) -> TaskStats:
         stats.completed += count if completed else 0
         stats.overdue += count if overdue else 0
         stats.by_priority[priority] += count
+        if moment is not None and not completed and not overdue:
+            due = moment.replace(tzinfo=UTC)  # asyncpg's last moment of all has no zone
+            until = due if until is None else min(until, due)
     stats.pending = stats.total - stats.completed
     stats.by_tag = {spelt[key][1]: count for key, count in counts.items()}
-    return stats
+    return Stats(stats, last, until)
 
 
 # Building a statement costs more than running it: each is built once.
@@ -138,8 +213,20 @@ def _list_statement(
     sort: Sort,
     order: Order,
     continued: str | None,
+) -> CompoundSelect[Any]:
+    """The rows of a page and one more, which says that there is more; each with its place in the order.
+
+    And the last change. PostgreSQL and SQLite run the parts of a UNION ALL one after the other.
+    """
+    page = _page_statement(names, words, sort, order, continued).subquery("page")
+    no_values = {column.name: type_coerce(null(), column.type) for column in page.c}
+    places = {name: _LAST.c[own] for name, own in _PLACES.items()}
+    return union_all(select(page), select(*(no_values | places).values()))
+
+
+def _page_statement(
+    names: tuple[str, ...], words: int, sort: Sort, order: Order, continued: str | None
 ) -> Select[Any]:
-    """The rows of a page and one more, which says that there is more; each with its place in the order."""
     column: ColumnElement[Any]
     nullable = False
     statement = _PAGE.where(conditions(names, words))
@@ -188,13 +275,15 @@ def _relevance(words: int) -> ColumnElement[Any]:
 
 @fairly_cached(512)
 def _count_statement(names: tuple[str, ...], words: int) -> Select[Any]:
-    return select(func.count()).select_from(tasks).where(conditions(names, words))
+    count = select(func.count().label("count")).select_from(tasks).where(conditions(names, words))
+    return select(found := count.subquery("found"), _LAST).select_from(found.outerjoin(_LAST, true()))
 
 
 @cache
 def _stats_statement(dialect: str) -> Any:
-    """Rows of two kinds: the sizes of groups of tasks, and of spellings of tags with their first task.
+    """Rows of three kinds: groups of tasks, spellings of tags, and the last change.
 
+    A group has its size and when the first of its tasks is due, a spelling its size and its first task.
     The tasks are read once, into groups that are alike in all of this: mostly few, whose tags then follow.
     """
     overdue = case((IS_OVERDUE, 1), else_=0).label("overdue")
@@ -206,6 +295,7 @@ def _stats_statement(dialect: str) -> Any:
             tasks.c.tags,
             func.count().label("size"),
             func.min(tasks.c.id).label("first"),
+            func.min(tasks.c.due_at).label("due"),
         )
         .where(OWNED)
         .group_by(tasks.c.completed, overdue, tasks.c.priority, tasks.c.tags)
@@ -213,7 +303,7 @@ def _stats_statement(dialect: str) -> Any:
     )
     size = cast(func.sum(alike.c.size), BigInteger).label("size")
     state = (alike.c.completed, alike.c.overdue, alike.c.priority)
-    states = select(*state, null(), size, null()).group_by(*state)
+    states = select(*state, null(), size, null(), func.min(alike.c.due).label("due")).group_by(*state)
     if dialect == "postgresql":
         each = func.unnest(alike.c.tags).table_valued("value").render_derived()
     else:
@@ -232,4 +322,8 @@ def _stats_statement(dialect: str) -> Any:
         null(),
         type_coerce(null(), tasks.c.priority.type),
     )
-    return union_all(states, select(*none_of_these, tags.c.value, tags.c.size, tags.c.first))
+    return union_all(
+        states,
+        select(*none_of_these, tags.c.value, tags.c.size, tags.c.first, null()),
+        select(*none_of_these, null(), *_LAST.c),
+    )

@@ -9,6 +9,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from backend.deps import CallerDep
 from backend.engine.statements import Statements
 from backend.tasks import crud, lists
+from backend.tasks.conditional import etag_header, not_modified
 from backend.tasks.errors import TaskLimitReached, TaskNotFound, VersionMismatch
 from backend.tasks.filters import LIST_PARAMETERS, RecurrenceQuery, TaskFilter, list_request
 from backend.tasks.recurrence import preview
@@ -21,12 +22,12 @@ from backend.tasks.schemas import (
     TaskStats,
     TaskUpdate,
 )
-from backend.tasks.wire import Task, to_json
+from backend.tasks.wire import Task, encode, to_json
 from backend.web.addresses import address
 from backend.web.answers import JsonResponse
 from backend.web.cursor import CursorCodec
 from backend.web.etags import allowed_versions, etag, is_unchanged, joined
-from backend.web.handlers import documented
+from backend.web.handlers import Responses, documented
 from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 from backend.web.openapi import header_parameter
@@ -59,12 +60,21 @@ IF_MATCH = header_parameter(
     "If-Match", "Only if the task is at this ETag: otherwise 412, with the task as it is"
 )
 IF_NONE_MATCH = header_parameter("If-None-Match", "304 if the task is still at this ETag")
+IF_UNCHANGED = header_parameter("If-None-Match", "304 if the answer still has this ETag")
+NOT_MODIFIED: Responses = {304: {"description": "Not modified"}}
+STATS = ("stats",)  # all that they go by beside the tasks
 NOT_FOUND = documented(TaskNotFound)
 CHANGED = documented(TaskNotFound, VersionMismatch, *IDEMPOTENCY_ERRORS)
 CHANGED_OR_FOLLOWED = documented(TaskNotFound, VersionMismatch, TaskLimitReached, *IDEMPOTENCY_ERRORS)
 
 
-@router.get("", summary="List tasks", response_model=list[TaskPublic], openapi_extra=LIST_PARAMETERS)
+@router.get(
+    "",
+    summary="List tasks",
+    response_model=list[TaskPublic],
+    responses=NOT_MODIFIED,
+    openapi_extra={"parameters": [*LIST_PARAMETERS["parameters"], *IF_UNCHANGED["parameters"]]},
+)
 async def list_tasks(
     caller: CallerDep,
     request: Request,
@@ -74,14 +84,18 @@ async def list_tasks(
     cursors: CursorCodec = request.app.state.cursors
     this_list = (caller.id, *query.identity)
     after = cursors.decode(query.cursor, *this_list) if query.cursor is not None else None
+    if joined(request.headers, b"if-none-match") is not None:  # mostly not, and the key would be for nothing
+        unchanged = await not_modified(request, caller, lists.list_key(query, after))
+        if unchanged is not None:
+            return unchanged
     statements = caller.dear_statements if lists.is_dear(query) else caller.statements
     page = await lists.list_tasks(statements, caller.id, query, after)
-    response = JsonResponse(to_json(page.tasks))
+    headers = etag_header(request, caller, page.key, page.last)
     if page.end is not None:
         cursor = cursors.encode(page.end, *this_list)
         next_page = f"{parameters}&cursor={cursor}" if parameters else f"cursor={cursor}"
-        response.headers["Link"] = f'<{address(request)}?{next_page}>; rel="next"'
-    return response
+        headers["Link"] = f'<{address(request)}?{next_page}>; rel="next"'
+    return JsonResponse(to_json(page.tasks), headers=headers)
 
 
 @router.post(
@@ -111,7 +125,7 @@ async def create_task(
     "/{task_id:task_id}",
     summary="Read a task",
     response_model=TaskPublic,
-    responses=NOT_FOUND | {304: {"description": "Not modified"}},
+    responses=NOT_FOUND | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
 )
 async def get_task(
@@ -212,17 +226,40 @@ async def delete_task(
     return await answer_once(request, caller.statements, caller.id, idempotency_key, write)
 
 
-@router.get("/count", summary="Count tasks")
-async def count_tasks(caller: CallerDep, query: Annotated[TaskFilter, Query()]) -> TaskCount:
+@router.get(
+    "/count",
+    summary="Count tasks",
+    response_model=TaskCount,
+    responses=NOT_MODIFIED,
+    openapi_extra=IF_UNCHANGED,
+)
+async def count_tasks(caller: CallerDep, request: Request, query: Annotated[TaskFilter, Query()]) -> Response:
     """How many of the caller's tasks meet a filter."""
-    return TaskCount(count=await lists.count_tasks(caller.dear_statements, caller.id, query))
+    key = lists.count_key(query)
+    unchanged = await not_modified(request, caller, key)
+    if unchanged is not None:
+        return unchanged
+    count, last = await lists.count_tasks(caller.dear_statements, caller.id, query)
+    headers = etag_header(request, caller, key, last)
+    return JsonResponse(encode({"count": count}), headers=headers)
 
 
-@router.get("/stats", summary="Statistics")
+@router.get(
+    "/stats",
+    summary="Statistics",
+    response_model=TaskStats,
+    responses=NOT_MODIFIED,
+    openapi_extra=IF_UNCHANGED,
+)
 @aliases.get("/stats", include_in_schema=False)
-async def get_stats(caller: CallerDep) -> TaskStats:
+async def get_stats(caller: CallerDep, request: Request) -> Response:
     """How many tasks the caller has: in all, by state, by priority and by tag."""
-    return await lists.get_stats(caller.dear_statements, caller.id)
+    unchanged = await not_modified(request, caller, STATS, bounded=True)
+    if unchanged is not None:
+        return unchanged
+    stats, last, until = await lists.get_stats(caller.dear_statements, caller.id)
+    headers = etag_header(request, caller, STATS, last, until)
+    return JsonResponse(stats.model_dump_json().encode(), headers=headers)
 
 
 @router.get("/recurrence", summary="Preview a pattern")

@@ -52,6 +52,11 @@ class CursorCodec:
         kind, value, last_id = json.loads(payload)
         return Position(datetime.fromisoformat(value) if kind == "t" else value, last_id)
 
+    def fingerprint(self, content: bytes) -> str:
+        """Return what tells `content` from all else, in 22 letters, digits, `-` and `_`."""
+        digest = hashlib.blake2b(content, digest_size=_MAC_SIZE, key=self._key, person=b"fingerprint")
+        return base64url.encode(digest.digest())
+
     def _mac(self, payload: bytes, context: tuple[object, ...]) -> bytes:
         # BLAKE2 has a keyed mode of its own; OpenSSL's HMAC takes twenty times as long to begin.
         signed = json.dumps(context).encode() + b"\0" + payload

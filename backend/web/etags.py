@@ -1,12 +1,24 @@
 """A version as an ETag, and the conditions that clients make with it (RFC 9110 §13). Pure."""
 
+import hashlib
 import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from starlette.datastructures import Headers
 
+import backend
+
 _ETAG = re.compile(r'(W/)?"([^"]*)"')
 _DIGITS = re.compile(r"[0-9]{1,9}")
+_SOURCES = sorted(Path(backend.__file__).parent.rglob("*.py"))
+
+# What makes answers of rows: whatever is changed about it, no client takes an answer of before for the same.
+CODE = hashlib.blake2b(
+    b"\0".join([sys.version.encode(), *(source.read_bytes() for source in _SOURCES)]), digest_size=8
+).hexdigest()
 
 
 class Versioned(Protocol):
@@ -40,10 +52,16 @@ def allowed_versions(if_match: str | None) -> list[int] | None:
     return [int(value) for weak, value in _ETAG.findall(if_match) if not weak and _DIGITS.fullmatch(value)]
 
 
+def named_etags(if_none_match: str) -> Iterator[str]:
+    """The ETags that an If-None-Match header names, weak ones as if they were none; or `*`, for any."""
+    if if_none_match.strip() == "*":
+        yield "*"
+    for found in _ETAG.finditer(if_none_match):
+        yield f'"{found[2]}"'
+
+
 def is_unchanged(if_none_match: str | None, row: Versioned) -> bool:
     """Whether the client has this version already."""
-    if if_none_match is None:
-        return False
-    if if_none_match.strip() == "*":
-        return True
-    return any(value == str(row.version) for _, value in _ETAG.findall(if_none_match))
+    return if_none_match is not None and any(
+        named in ("*", etag(row)) for named in named_etags(if_none_match)
+    )

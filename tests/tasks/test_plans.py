@@ -226,6 +226,10 @@ async def _positions(explainer: Explainer, query: dict[str, Any]) -> dict[int, P
     return {number: positions[number] for number in (1, 11, 100)}
 
 
+# What the last change is read by, beside every list.
+LAST_CHANGE = {"change_counters_pkey"}
+
+
 async def test_the_newest_are_read_in_order(explainer: Explainer) -> None:
     """The lists that people ask for are read from an index until the page is full: nothing is sorted."""
     indexes: Any = (
@@ -246,7 +250,8 @@ async def test_the_newest_are_read_in_order(explainer: Explainer) -> None:
                 steps = list(nodes(plan))
                 kinds = [step["Node Type"] for step in steps]
                 assert not [kind for kind in kinds if "Sort" in kind], json.dumps(plan)
-                assert [step["Index Name"] for step in steps if "Index Name" in step] == [index]
+                found = [step["Index Name"] for step in steps if "Index Name" in step]
+                assert [name for name in found if name not in LAST_CHANGE] == [index]
 
 
 async def test_the_usual_list_is_planned_once(crowd: str) -> None:
@@ -273,14 +278,15 @@ async def test_each_filter_reads_ones_own_rows(explainer: Explainer, name: str) 
     )
     assert name == "all at once" or found.tasks
     await explained(explainer, name)
-    assert await lists.count_tasks(explainer.statements, "caller", TaskFilter.model_validate(FILTERS[name]))
+    asked = TaskFilter.model_validate(FILTERS[name])
+    assert (await lists.count_tasks(explainer.statements, "caller", asked)).number
     await explained(explainer, f"{name}, counted")
 
 
 async def test_statistics_read_ones_own_rows(explainer: Explainer) -> None:
     """The numbers of one user cost what one user's tasks cost."""
-    stats = await lists.get_stats(explainer.statements, "caller")
-    assert stats.total == OWN
+    found = await lists.get_stats(explainer.statements, "caller")
+    assert found.stats.total == OWN
     await explained(explainer, "stats")
 
 
