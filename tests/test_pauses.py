@@ -127,6 +127,7 @@ LONG_REQUESTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "versions of commas": ("PATCH", "/1", {"If-Match": "," * KIB_60}),
     "versions of open quotes": ("PATCH", "/1", {"If-Match": '"W/' * (KIB_60 // 3)}),
     "a known version": ("GET", "/1", {"If-None-Match": ",".join(f'W/"{n}"' for n in range(9_000))}),
+    "many lists": ("GET", "", {"If-None-Match": ",".join(f'W/"{n}.1"' for n in range(7_000))}),
     "a huge token": ("GET", "", {"Authorization": "Bearer " + "eyJh" * (KIB_60 // 4)}),
     "a token of dots": ("GET", "", {"Authorization": "Bearer " + "." * KIB_60}),
     "a token as long as may be": ("GET", "", {"Authorization": f"Bearer {token_for('alice', x='y' * 6000)}"}),

@@ -110,8 +110,7 @@ async def list_tasks(
     continued = None if after is None else "null" if after.value is None else "value"
     statement = _list_statement(user_id, names, len(query.words), query.sort, query.direction, continued)
     rows = await statements.plain(statement, parameters | {"owner": user_id})
-    found = [row for row in rows if row[_OWNER] is not None]
-    last = None if len(found) == len(rows) else _last_change(rows)
+    found, last = _parted(rows)
     page = [read(row) for row in found[: query.limit]]
     if len(page) > AT_ONCE:  # others have their turn before it is written
         await asyncio.sleep(0)
@@ -129,7 +128,7 @@ def list_key(query: TaskListQuery, after: Position | None) -> Key:
 def count_key(query: TaskFilter) -> Key:
     """Return what a count goes by."""
     names, parameters = asked(query)
-    return None if BY_THE_CLOCK.intersection(names) else ("count", names, parameters)
+    return ("count", names, parameters) if BY_THE_CLOCK.isdisjoint(names) else None
 
 
 def _asked_of_list(query: TaskListQuery, after: Position | None) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -143,15 +142,19 @@ def _asked_of_list(query: TaskListQuery, after: Position | None) -> tuple[tuple[
 
 
 def _list_key(query: TaskListQuery, names: tuple[str, ...], parameters: dict[str, Any]) -> Key:
-    if BY_THE_CLOCK.intersection(names):
-        return None
-    return ("list", names, query.sort, query.direction, parameters)
+    if BY_THE_CLOCK.isdisjoint(names):
+        return ("list", names, query.sort, query.direction, parameters)
+    return None
 
 
-def _last_change(rows: Sequence[Sequence[Any]]) -> LastChange:
-    # The last of all, as things are; nobody has promised that.
-    row = next(row for row in reversed(rows) if row[_OWNER] is None)
-    return LastChange(row[_SEQ], row[_TRANSACTION_ID], row[_ERA])
+def _parted(rows: Sequence[Sequence[Any]]) -> tuple[Sequence[Sequence[Any]], LastChange | None]:
+    """The rows of tasks, and what the one of the last change says."""
+    if rows and rows[-1][_OWNER] is not None:  # it comes last, as things are; nobody has promised that
+        rows = sorted(rows, key=lambda row: row[_OWNER] is None)
+    if not rows or rows[-1][_OWNER] is not None:
+        return rows, None
+    row = rows[-1]
+    return rows[:-1], LastChange(row[_SEQ], row[_TRANSACTION_ID], row[_ERA])
 
 
 def is_dear(query: TaskListQuery) -> bool:

@@ -28,6 +28,7 @@ class CursorCodec:
     def __init__(self, secret: str) -> None:
         # A key of its own: what is signed here is worth nothing as a token.
         self._key = hmac.digest(secret.encode(), b"cursor", hashlib.sha256)
+        self._fingerprint = hashlib.blake2b(digest_size=_MAC_SIZE, key=self._key, person=b"fingerprint")
 
     def encode(self, position: Position, *context: object) -> str:
         """Return the cursor that stands for `position` in the list of `context`."""
@@ -53,9 +54,10 @@ class CursorCodec:
         return Position(datetime.fromisoformat(value) if kind == "t" else value, last_id)
 
     def fingerprint(self, content: bytes) -> str:
-        """Return what tells `content` from all else, in 22 letters, digits, `-` and `_`."""
-        digest = hashlib.blake2b(content, digest_size=_MAC_SIZE, key=self._key, person=b"fingerprint")
-        return base64url.encode(digest.digest())
+        """Return what tells `content` from all else, in 32 hexadecimal digits."""
+        digest = self._fingerprint.copy()
+        digest.update(content)
+        return digest.hexdigest()
 
     def _mac(self, payload: bytes, context: tuple[object, ...]) -> bytes:
         # BLAKE2 has a keyed mode of its own; OpenSSL's HMAC takes twenty times as long to begin.

@@ -156,7 +156,9 @@ async def ways(make_tables: MakeTables) -> AsyncIterator[dict[str, httpx.AsyncCl
 
 TIMES = re.compile(rb'"\d{4}-\d\d-\d\dT[\d:.]+Z"')
 IDS = re.compile(rb"[0-9a-f]{32}")
-CURSOR = re.compile(r'cursor=[\w-]+|"[\w-]{22}(\.[0-9]+)?"')  # it holds a moment, as the ETag of a list does
+CURSOR = re.compile(
+    r'cursor=[\w-]+|"[0-9a-f]{32}(\.[0-9]+)?"'
+)  # it holds a moment, as the ETag of a list does
 
 
 def said(response: httpx.Response) -> tuple[int, dict[str, str], bytes]:
