@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backend.engine.statements import AT_ONCE
-from tests.conftest import Client
+from tests.conftest import Client, Sent, on_postgresql
 from tests.tasks.test_files import FORMATS, everything, export, imported, totals
 
 SERIES = {"due_date": "2026-01-01", "recurring_pattern": "daily"}
@@ -223,3 +223,17 @@ async def test_other_wishes_for_conflicts_are_refused(alice: Client) -> None:
     headers = {"Content-Type": "application/x-ndjson"}
     response = await alice.post("/api/tasks/import?on_conflict=merge", content="", headers=headers)
     assert response.status_code == 422
+
+
+@on_postgresql
+async def test_what_may_be_overwritten_is_locked_first(alice: Client, statements: Sent) -> None:
+    """All of it with one statement, in the order of ids, before any write: no deadlock can come of it."""
+    ids = [(await alice.new_task(f"t{n}"))["id"] for n in range(AT_ONCE // 10)]
+    lines = [*({"id": task_id, "title": "new"} for task_id in reversed(ids)), {"title": "made"}]
+    statements.clear()
+    reply = await imported(alice, ndjson(*lines), "ndjson", on_conflict="update")
+    assert set(statuses(reply)) == {"changed", "created"}
+    writes = [n for n, sql in enumerate(statements) if sql.startswith(("INSERT INTO tasks", "UPDATE tasks"))]
+    locks = [n for n, sql in enumerate(statements) if "FOR UPDATE" in sql]
+    assert locks[0] < writes[0]
+    assert "ORDER BY tasks.id" in statements[locks[0]]

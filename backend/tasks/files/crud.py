@@ -43,13 +43,12 @@ _PAGE = (
     .order_by(tasks.c.id)
     .limit(PAGE)
 )
-_KNOWN = select(tasks).where(
-    OWNED,
-    or_(
-        among(tasks.c.id, bindparam("ids", type_=IdList())),
-        among(tasks.c.import_key, bindparam("import_keys", type_=TextList())),
-    ),
+_IS_KNOWN = or_(
+    among(tasks.c.id, bindparam("ids", type_=IdList())),
+    among(tasks.c.import_key, bindparam("import_keys", type_=TextList())),
 )
+_KNOWN = select(tasks).where(OWNED, _IS_KNOWN)
+_LOCK = select(tasks.c.id).where(OWNED, _IS_KNOWN).order_by(tasks.c.id).with_for_update()
 _STARTS = select(tasks.c.id, tasks.c.series_start).where(
     OWNED, among(tasks.c.id, bindparam("ids", type_=IdList())), tasks.c.series_start.is_not(None)
 )
@@ -109,6 +108,8 @@ async def import_tasks(
     if entries:
         async with statements.transaction() as transaction:
             taken: set[int] = set()
+            if on_conflict == "update":  # what may be overwritten is locked before anything is written
+                await transaction.all(_LOCK, _known_by(user_id, firsts.values()))
             async for some in _parts(firsts.values()):
                 await _place(transaction, user_id, some, taken, most)
             ids = {entry.task.id: entry.id for entry in firsts.values()}
@@ -139,8 +140,7 @@ async def _place(
     transaction: Transaction, user_id: str, some: Sequence[_Entry], taken: set[int], most: int | None
 ) -> None:
     """Find the tasks of entries, or create them. A task that is `taken` is that of another line."""
-    ids = [entry.task.id for entry in some if entry.task.id is not None]
-    by_id, by_key = await _known(transaction, user_id, ids, [entry.key for entry in some])
+    by_id, by_key = await _known(transaction, _known_by(user_id, some))
     taken.update(row["id"] for row in by_key.values())
     new: dict[str, dict[str, Any]] = {}
     async for entry in sliced(some):
@@ -162,7 +162,9 @@ async def _place(
     created = {row.import_key: row.id for row in rows}
     by_key_now: dict[str, dict[str, Any]] = {}
     if len(created) < len(new):  # another request has imported them since
-        _, by_key_now = await _known(transaction, user_id, [], [key for key in new if key not in created])
+        missing = [key for key in new if key not in created]
+        known_by = {"owner": user_id, "ids": [], "import_keys": missing}
+        _, by_key_now = await _known(transaction, known_by)
     taken.update(created.values())
     for entry in some:
         if entry.key in created:
@@ -283,14 +285,18 @@ def _series(task: ImportedTask) -> dict[str, str | None]:
     return {} if task.series_start is None else {"series_start": _start(task), "series_due": due}
 
 
+def _known_by(user_id: str, entries: Collection[_Entry]) -> dict[str, Any]:
+    """What the tasks of entries are found by, where they are there already: their ids and their keys."""
+    ids = [entry.task.id for entry in entries if 0 < (entry.task.id or 0) <= ID_MAX]
+    return {"owner": user_id, "ids": ids, "import_keys": [entry.key for entry in entries]}
+
+
 async def _known(
-    transaction: Transaction, user_id: str, ids: Sequence[int], keys: Sequence[str]
+    transaction: Transaction, known_by: Mapping[str, Any]
 ) -> tuple[dict[int, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The user's rows with these ids, and those with these keys."""
-    possible = [task_id for task_id in ids if 0 < task_id <= ID_MAX]
-    parameters = {"owner": user_id, "ids": possible, "import_keys": list(keys)}
-    rows = [row._asdict() for row in await transaction.all(_KNOWN, parameters)]
-    asked = set(keys)
+    """The rows that are known by their ids, and those by their keys."""
+    rows = [row._asdict() for row in await transaction.all(_KNOWN, known_by)]
+    asked = set(known_by["import_keys"])
     by_key = {row["import_key"]: row for row in rows if row["import_key"] in asked}
     return {row["id"]: row for row in rows}, by_key
 
