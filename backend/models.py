@@ -148,6 +148,8 @@ class Task(Base, table=True):
     tags_folded: list[str] | None = Field(default=None, sa_type=TextList)
     # The task's place in its series, where its due date or zone has moved; else the due date is its place.
     series_due: str | None = Field(default=None, sa_type=Text)
+    # `due` or `completion`: what the next date of the series is counted from.
+    recur_from: str = Field(default="due", sa_type=Text, sa_column_kwargs={"server_default": text("'due'")})
 
     user: User = Relationship(back_populates="tasks", sa_relationship_kwargs={"lazy": "raise"})
 

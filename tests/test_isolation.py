@@ -128,6 +128,7 @@ FILTERS = (
     "tag=work",
     "overdue=true",
     "has_due_date=false",
+    "recur_from=due",
     "search=alice",
     "search=s",
     "created_after=2020-01-01",

@@ -119,7 +119,14 @@ async def test_a_run_that_ended_anywhere_is_taken_up(
 
     monkeypatch.setattr(online, "_patiently", mortal)
     async with opened(first) as (database, its):
-        for revision, steps in (("0002", 15), ("0003", 3), ("0004", 4), ("0005", 9), ("0006", 1)):
+        for revision, steps in (
+            ("0002", 15),
+            ("0003", 3),
+            ("0004", 4),
+            ("0005", 9),
+            ("0006", 1),
+            ("0007", 1),
+        ):
             for ends in range(100):
                 lives = ends
                 try:

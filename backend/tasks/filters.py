@@ -22,7 +22,7 @@ from pydantic import (
 
 from backend.columns import PRIORITIES
 from backend.tasks.recurrence import parse_pattern, parse_timezone
-from backend.tasks.schemas import TAG_MAX, Tag, TimeZone, folded, in_zone, storable
+from backend.tasks.schemas import TAG_MAX, RecurFrom, Tag, TimeZone, folded, in_zone, storable
 from backend.web.addresses import snake_case
 from backend.web.openapi import parameter
 from backend.words import fold
@@ -102,6 +102,7 @@ class TaskFilter(BaseModel):
     due_after: Moment | None = Field(default=None, description="Due after that day or instant")
     overdue: bool | None = Field(default=None, description="Pending, and due before now")
     has_due_date: bool | None = None
+    recur_from: Annotated[Literal["due", "completion"], BeforeValidator(folded)] | None = None
     created_after: Moment | None = None
     updated_after: Moment | None = None
     search: Annotated[str, StringConstraints(max_length=SEARCH_MAX), AfterValidator(_few_words)] | None = (
@@ -141,6 +142,12 @@ class RecurrenceQuery(BaseModel):
     )
     timezone: TimeZone = "UTC"
     due_date: Moment = Field(description="The day or instant that the series begins with")
+    recur_from: RecurFrom = "due"
+    completed_at: Moment | None = Field(
+        default=None,
+        description="With `recur_from=completion`, when the first of them is completed: by default now. Each "
+        "later one is on the day that it is due",
+    )
 
 
 class TaskListQuery(TaskFilter):

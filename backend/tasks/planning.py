@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from backend.errors import InvalidBody
 from backend.tasks.fields import INHERITED
-from backend.tasks.recurrence import next_occurrence
+from backend.tasks.recurrence import after_completion, day_of, next_occurrence, on_clocks
 from backend.tasks.schemas import in_zone
 
 Due = datetime | date | None
@@ -33,10 +33,12 @@ def series_columns(pattern: str | None, due: Due, timezone: str) -> dict[str, An
 
 def place(due: datetime | date, timezone: str) -> str:
     """Return a date of a series as it is stored: a day, or the time on the clocks of its zone."""
-    if isinstance(due, datetime) and due.tzinfo is not None:
-        with suppress(OverflowError):  # at the edges of the calendar it stays an instant
-            due = due.astimezone(ZoneInfo(timezone)).replace(tzinfo=None, fold=0)
-    return due.isoformat()
+    return on_clocks(due, timezone).isoformat()
+
+
+def _place(text: str, timezone: str) -> datetime | date:
+    """The date of a series that is stored so, as the clocks of a time zone show it."""
+    return on_clocks((datetime if "T" in text else date).fromisoformat(text), timezone)
 
 
 def _at(text: str, timezone: str) -> datetime | date:
@@ -79,21 +81,34 @@ def merged(task: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         # What is moved is this task alone: it keeps its place, as the clocks of its zone so far showed it.
         at = {"series_start": task["series_start"], "series_due": task["series_due"]}
         columns |= {
-            name: place(old_due if text is None else _at(text, task["timezone"]), task["timezone"])
+            name: place(old_due, task["timezone"])
+            if text is None
+            else _place(text, task["timezone"]).isoformat()
             for name, text in at.items()
         }
     return columns
 
 
 def successor(task: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the columns of the task that follows a recurring one; None at the end of its series."""
-    timezone, after = task["timezone"], task["due_day"] or task["due_at"]
-    if task["series_due"] is not None:
-        after = _at(task["series_due"], timezone)
-    following = next_occurrence(
-        task["recurring_pattern"], _at(task["series_start"], timezone), after, timezone
-    )
-    if following is None:
-        return None
+    """Return the columns of the task that follows a recurring one; None at the end of its series.
+
+    Of a series that is counted from completions it begins the rest.
+    """
+    pattern, start, timezone = task["recurring_pattern"], task["series_start"], task["timezone"]
+    due, here = task["due_day"] or task["due_at"], task["series_due"]
     inherited = {name: task[name] for name in INHERITED}
-    return inherited | due_columns(following, task["timezone"]) | {"completed": False, "series_due": None}
+    following: Due
+    if task["recur_from"] == "completion":
+        done = day_of(on_clocks(task["completed_at"], timezone))
+        here = on_clocks(due, timezone) if here is None else _place(here, timezone)
+        rest = after_completion(pattern, _place(start, timezone), here, done, timezone)
+        if rest is None:
+            return None
+        following = rest.due
+        inherited |= {"recurring_pattern": rest.pattern, "series_start": place(rest.place, timezone)}
+    else:
+        after = due if here is None else _at(here, timezone)
+        following = next_occurrence(pattern, _at(start, timezone), after, timezone)
+        if following is None:
+            return None
+    return inherited | due_columns(following, timezone) | {"completed": False, "series_due": None}

@@ -3,7 +3,7 @@
 A series is its anchor, the due date of its first task, and every later date on which the pattern falls,
 counted from the anchor, so that nothing drifts. The anchor is always the first, on the pattern or not, and
 COUNT counts it (RFC 5545, 3.8.5.3). A series ends at its COUNT, its UNTIL or, at the latest, with the
-hundredth year after its anchor.
+hundredth year after its anchor. One that is counted from completions is anchored anew by each of them.
 
 A pattern is one of WORDS or an RRULE of RFC 5545, 3.3.10, as far as it is about days.
 """
@@ -15,9 +15,20 @@ from datetime import UTC, date, datetime, time
 from functools import cache, lru_cache
 from importlib import resources
 from itertools import islice
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from backend.tasks.rrule import RANGES, REMEMBERED_MAX, WEEKDAYS, WORDS, complete, days_of, falls, read
+from backend.tasks.rrule import (
+    RANGES,
+    REMEMBERED_MAX,
+    WEEKDAYS,
+    WORDS,
+    complete,
+    days_of,
+    falls,
+    left_after,
+    read,
+)
 
 PATTERN_MAX = 200
 PREVIEW_MAX = 100
@@ -30,6 +41,7 @@ _BY = ("BYMONTH", "BYYEARDAY", "BYMONTHDAY", "BYDAY", "BYSETPOS")
 # In the order in which they are stored. No BYWEEKNO: dateutil misplaces the last weeks of some years.
 _PARTS = ("FREQ", "INTERVAL", "COUNT", "UNTIL", *_BY, "WKST")
 _DEFAULTS = ("INTERVAL=1", "WKST=MO")
+_COUNT = re.compile(r";COUNT=\d+")
 
 
 def parse_pattern(text: str) -> str:
@@ -171,6 +183,71 @@ def next_occurrence(pattern: str, anchor: Due, after: Due, timezone: str) -> Due
     UNTIL is inclusive: a date is a day in `timezone`, and for all-day dates a time stands for its day there.
     """
     return next((due for due in _series(pattern, anchor, timezone, after) if due > after), None)
+
+
+class Following(NamedTuple):
+    """What follows a completion: the pattern of the rest, its first place on the clocks, and when that is."""
+
+    pattern: str
+    place: Due
+    due: Due
+
+
+def after_completion(pattern: str, start: Due, place: Due, done: date, timezone: str) -> Following | None:
+    """Return what follows a task of a series that is counted from completions, or None when that is over.
+
+    `start` and `place`, the beginning of the series and the task's place in it, are days or times on the
+    clocks of `timezone`; `done` is the day of the completion there. What follows has the time of day of
+    `start`, on the first day after `done` on which the pattern falls, counted from `done`: 3 days later, or
+    the next Monday. A day that the pattern names is not done twice: completed early, it is passed over.
+    UNTIL is as in next_occurrence; what COUNT leaves is in the pattern of what follows.
+    """
+    wall = start.time() if isinstance(start, datetime) else None
+    first, here = day_of(start), day_of(place)
+    if not (1 < first.year < LAST_YEAR and 1 < done.year < LAST_YEAR):
+        return None
+    left = left_after(read(complete(pattern, first)), first, here)
+    if left == 0:
+        return None
+    endless = _COUNT.sub("", pattern)
+    rule = read(complete(endless, done))
+    since = max(done, here) if "BY" in endless else done
+    for day in days_of(rule, done, date.fromordinal(since.toordinal() + 1)):
+        due = _due(day, wall, timezone)
+        if _ended(rule.until, day, due, timezone):
+            return None
+        rest = pattern if left is None else _COUNT.sub(f";COUNT={left}", pattern)
+        return Following(rest, datetime.combine(day, wall) if wall else day, due)
+    return None
+
+
+def preview_completions(pattern: str, start: Due, timezone: str, done: Due, count: int = 10) -> list[Due]:
+    """Return what preview() does of a series that is counted from completions.
+
+    The first task is completed at `done`, an instant or a day, and each later one on the day that it is due.
+    """
+    place, day, dates = on_clocks(start, timezone), day_of(on_clocks(done, timezone)), [start]
+    while len(dates) < min(count, PREVIEW_MAX):
+        following = after_completion(pattern, place, place, day, timezone)
+        if following is None:
+            break
+        pattern, place, due = following
+        day = day_of(place)
+        dates.append(due)
+    return dates
+
+
+def on_clocks(due: Due, timezone: str) -> Due:
+    """A day as it is; an instant as the clocks of a zone show it, but at the edges of the calendar."""
+    if isinstance(due, datetime) and due.tzinfo is not None:
+        with suppress(OverflowError):
+            return due.astimezone(ZoneInfo(timezone)).replace(tzinfo=None, fold=0)
+    return due
+
+
+def day_of(due: Due) -> date:
+    """A day, or that of a time."""
+    return due.date() if isinstance(due, datetime) else due
 
 
 def preview(pattern: str, start: Due, timezone: str, count: int = 10) -> list[Due]:

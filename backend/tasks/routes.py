@@ -1,6 +1,6 @@
 """The caller's tasks. The same routers are served under /api/tasks and /api/{user_id}/tasks."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +12,7 @@ from backend.tasks import crud, lists
 from backend.tasks.conditional import etag_header, not_modified
 from backend.tasks.errors import TaskLimitReached, TaskNotFound, VersionMismatch
 from backend.tasks.filters import LIST_PARAMETERS, RecurrenceQuery, TaskFilter, list_request
-from backend.tasks.recurrence import preview
+from backend.tasks.recurrence import preview, preview_completions
 from backend.tasks.schemas import (
     TaskCompletion,
     TaskCount,
@@ -267,7 +267,10 @@ async def preview_recurrence(
     caller: CallerDep, query: Annotated[RecurrenceQuery, Query()]
 ) -> list[datetime | date]:
     """The next ten due dates of a pattern, the first of them included."""
-    return preview(query.pattern, query.due_date, query.timezone)
+    if query.recur_from == "due":
+        return preview(query.pattern, query.due_date, query.timezone)
+    done = query.completed_at or datetime.now(UTC)
+    return preview_completions(query.pattern, query.due_date, query.timezone, done)
 
 
 def _answer(task: Task) -> Response:

@@ -204,6 +204,19 @@ def _years(rule: Rule, anchor: date, since: int) -> Iterator[tuple[int, int]]:
         yield start, days
 
 
+def left_after(rule: Rule, anchor: date, day: date) -> int | None:
+    """How many days of a series there are after one of them, as COUNT has it; None without COUNT."""
+    if rule.times is None:
+        return None
+    left = rule.times - 1
+    for start, days in _years(rule, anchor, anchor.year):
+        until = min(max(0, day.toordinal() - start + 1), 366)
+        left -= (days & _span(0, until)).bit_count()
+        if until < 366:
+            break
+    return max(0, left)
+
+
 def days_of(rule: Rule, anchor: date, since: date) -> Iterator[date]:
     """The days of a series that are later than its anchor, from `since` on."""
     left = None if rule.times is None else rule.times - 1  # COUNT counts from the start, the anchor included

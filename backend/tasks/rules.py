@@ -54,7 +54,7 @@ def change(
     columns |= {"version": row["version"] + 1, "updated_at": now}
     if columns.get("completed", row["completed"]) == row["completed"]:
         return Change(columns)
-    columns["completed_at"] = now if columns["completed"] else None
+    columns["completed_at"] = (changes.get("completed_at") or now) if columns["completed"] else None
     if not columns["completed"]:
         if follower is not None and not untouched(follower):
             return Change(columns)

@@ -174,6 +174,14 @@ Pattern = Annotated[
     ),
 ]
 
+_From = Literal["due", "completion"]
+RecurFrom = Annotated[
+    _From,
+    BeforeValidator(
+        lambda value: "due" if _is_blank(value) else folded(value), json_schema_input_type=_From | None
+    ),
+    Field(description="What the next date is counted from: the due date, or the day of the completion"),
+]
 
 Recurring = Annotated[StrictBool | None, BeforeValidator(_none_if_blank)]
 
@@ -190,6 +198,7 @@ class TaskCreate(BaseModel):
     due_date: DueDate = None
     recurring: Recurring = Field(default=None, description="By default whether there is a pattern")
     recurring_pattern: Pattern = None
+    recur_from: RecurFrom = "due"
 
     @model_validator(mode="after")
     def _can_recur(self) -> Self:
@@ -216,6 +225,7 @@ class TaskUpdate(BaseModel):
         default=MISSING, description="`false` ends the series; `null` leaves it to the pattern"
     )
     recurring_pattern: Pattern | MISSING = MISSING
+    recur_from: RecurFrom | MISSING = MISSING
     series: Literal["restart"] | MISSING = Field(
         default=MISSING, description="`restart` counts the pattern anew from the due date"
     )
@@ -242,6 +252,7 @@ class TaskPublic(BaseModel):
     tags: list[str]
     timezone: str
     recurring_pattern: str | None
+    recur_from: Literal["due", "completion"]
     next_task_id: int | None = Field(description="The task that followed when this one was completed")
     version: int = Field(description="Counts real changes; the ETag carries it")
     created_at: datetime

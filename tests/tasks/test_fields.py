@@ -90,6 +90,7 @@ ASKED: dict[str, Any] = {
     "due_after": "2026-11-21T09:00:00Z",
     "overdue": True,
     "has_due_date": False,
+    "recur_from": "completion",
     "created_after": "2026-11-21",
     "updated_after": "2026-11-21T09:00:00Z",
     "search": "word",

@@ -180,6 +180,7 @@ FILTERS: dict[str, Any] = {
     "not overdue": {"overdue": "false"},
     "due": {"has_due_date": "true"},
     "not due": {"has_due_date": "false"},
+    "from the due date": {"recur_from": "due"},
     "created after": {"created_after": "2026-11-21"},
     "updated after": {"updated_after": "2026-11-21T00:00:00Z"},
     "search": {"search": "words"},

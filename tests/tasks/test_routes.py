@@ -28,6 +28,7 @@ async def test_create_answers_the_task_and_its_address(alice: Client) -> None:
         "timezone": "UTC",
         "recurring": False,
         "recurring_pattern": None,
+        "recur_from": "due",
         "next_task_id": None,
         "version": 1,
         "created_at": "",
@@ -51,6 +52,7 @@ async def test_a_task_can_be_created_with_every_field(alice: Client) -> None:
         "timezone": "Europe/Berlin",
         "recurring": True,
         "recurring_pattern": "rrule:freq=monthly;bymonthday=1",
+        "recur_from": "completion",
     }
     response = await alice.post("/api/tasks", json=sent)
     assert response.status_code == 201, response.text

@@ -91,6 +91,7 @@ FILTERS: list[dict[str, Any]] = [
     {"overdue": "true"},
     {"overdue": "false"},
     {"has_due_date": "true"},
+    {"recur_from": "completion"},
     {"created_after": "2026-11-21"},
     {"updated_after": "2026-11-21"},
     {"search": "a"},
