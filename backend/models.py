@@ -134,8 +134,8 @@ class Task(Base, table=True):
     due_day: date | None = Field(default=None)
     timezone: str = Field(default="UTC", sa_type=Text, sa_column_kwargs={"server_default": text("'UTC'")})
     recurring_pattern: str | None = Field(default=None, sa_type=Text)
-    # The due date that a series began with: what its pattern is counted from. A day, or a time in the task's
-    # zone without an offset; one with an offset is an instant, as earlier versions wrote it.
+    # The due date that a series began with: what its pattern is counted from. A day, or a time on the clocks
+    # of the task's zone, with their offset; see planning.place().
     series_start: str | None = Field(default=None, sa_type=Text)
     # No foreign key: it may name a task that was deleted, and a completion then makes another.
     next_task_id: int | None = Field(default=None, sa_type=BigInteger)

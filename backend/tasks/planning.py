@@ -32,23 +32,44 @@ def series_columns(pattern: str | None, due: Due, timezone: str) -> dict[str, An
 
 
 def place(due: datetime | date, timezone: str) -> str:
-    """Return a date of a series as it is stored: a day, or the time on the clocks of its zone."""
-    return on_clocks(due, timezone).isoformat()
+    """Return a date of a series as it is stored: a day, or the time on its zone's clocks, and their offset.
+
+    The offset is for versions that took the whole for an instant, and may run beside this one for a while.
+    """
+    at = on_clocks(due, timezone)
+    if isinstance(at, datetime) and at.tzinfo is None:
+        at = at.replace(tzinfo=ZoneInfo(timezone))
+    return at.isoformat()
 
 
 def _place(text: str, timezone: str) -> datetime | date:
-    """The date of a series that is stored so, as the clocks of a time zone show it."""
-    return on_clocks((datetime if "T" in text else date).fromisoformat(text), timezone)
+    """The date of a series that is stored so, as the clocks of its zone show it.
+
+    One in UTC, where the clocks are not, is an instant: so earlier versions wrote all of them.
+    """
+    if "T" not in text:
+        return date.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
+    if moment.utcoffset() or not moment.replace(tzinfo=ZoneInfo(timezone)).utcoffset():
+        return moment.replace(tzinfo=None)
+    return on_clocks(moment, timezone)
 
 
 def _at(text: str, timezone: str) -> datetime | date:
     """The date of a series that is stored so, read in a time zone."""
-    if "T" not in text:
-        return date.fromisoformat(text)
-    moment = datetime.fromisoformat(text)
+    at = _place(text, timezone)
+    if not isinstance(at, datetime):
+        return at
     with suppress(OverflowError):
-        return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)
-    return moment.replace(tzinfo=UTC)
+        return (at if at.tzinfo else at.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)
+    return at.replace(tzinfo=UTC)
+
+
+def restated(task: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return a task's dates of its series as they would be stored now: others wrote them otherwise."""
+    dates = {name: task[name] for name in ("series_start", "series_due")}
+    zone = task["timezone"]
+    return {name: None if text is None else place(_place(text, zone), zone) for name, text in dates.items()}
 
 
 def merged(task: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,9 +102,10 @@ def merged(task: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         # What is moved is this task alone: it keeps its place, as the clocks of its zone so far showed it.
         at = {"series_start": task["series_start"], "series_due": task["series_due"]}
         columns |= {
-            name: place(old_due, task["timezone"])
-            if text is None
-            else _place(text, task["timezone"]).isoformat()
+            name: place(
+                on_clocks(old_due, task["timezone"]) if text is None else _place(text, task["timezone"]),
+                timezone,
+            )
             for name, text in at.items()
         }
     return columns

@@ -1,12 +1,15 @@
 """Due dates, tags, priorities and series over HTTP, on both databases."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi import FastAPI
 
 from backend.config import Settings
+from backend.tasks import planning
 from tests.conftest import Client, Sent, on_postgresql, on_sqlite
 
 
@@ -311,3 +314,28 @@ async def test_a_new_zone_keeps_the_time_of_day(alice: Client) -> None:
     for day in (28, 29):
         task = await _follow(alice, task["id"])
         assert task["due_date"] == f"2026-10-{day}T16:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Berlin", "Europe/London", "America/St_Johns", "Asia/Kathmandu"]
+)
+@pytest.mark.parametrize("month", [1, 3, 7, 10])
+def test_a_place_is_an_instant_to_earlier_versions(zone: str, month: int) -> None:
+    """It is told as they wrote it, and read however it was written: by them, between, or now."""
+    for day in range(24, 32):
+        due = datetime(2026, month, day, 4, 30, tzinfo=ZoneInfo(zone))
+        told = planning.place(due, zone)
+        assert datetime.fromisoformat(told) == due.astimezone(UTC)
+        clocks = due.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        for text in (told, due.astimezone(UTC).isoformat(), clocks.isoformat()):
+            task = {"series_start": text, "series_due": None, "timezone": zone}
+            assert planning.restated(task) == {"series_start": told, "series_due": None}
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("Europe/London", 1), ("Europe/Berlin", 2)])
+def test_a_place_that_the_clocks_skip_is_kept(zone: str, hour: int) -> None:
+    """What is due an hour later on that day alone has its own time of day on the next."""
+    place = planning.place(datetime(2026, 3, 29, hour, 30), zone)  # noqa: DTZ001 - on its clocks
+    task = {"series_start": place, "series_due": None, "timezone": zone}
+    assert f"T0{hour}:30" in place
+    assert planning.restated(task)["series_start"] == place

@@ -49,7 +49,7 @@ _IS_KNOWN = or_(
 )
 _KNOWN = select(tasks).where(OWNED, _IS_KNOWN)
 _LOCK = select(tasks.c.id).where(OWNED, _IS_KNOWN).order_by(tasks.c.id).with_for_update()
-_STARTS = select(tasks.c.id, tasks.c.series_start).where(
+_STARTS = select(tasks.c.id, tasks.c.series_start, tasks.c.series_due, tasks.c.timezone).where(
     OWNED, among(tasks.c.id, bindparam("ids", type_=IdList())), tasks.c.series_start.is_not(None)
 )
 _LINK = (
@@ -211,7 +211,11 @@ class _Links:
         elsewhere = [link for _, link in wanted if link not in self._ids and 0 < link <= ID_MAX]
         if elsewhere:
             rows = await transaction.all(_STARTS, {"owner": self._user_id, "ids": elsewhere})
-            starts = {row.id: row.series_start for row in rows if row.id not in self._made}
+            starts = {
+                row.id: planning.restated(row._asdict())["series_start"]
+                for row in rows
+                if row.id not in self._made
+            }
             links |= {
                 entry.id: link for entry, link in wanted if starts.get(link) == _start(entry.task) is not None
             }
@@ -259,7 +263,7 @@ def _differs(row: Mapping[str, Any], task: ImportedTask) -> bool:
     completion, at = _completion(task)
     if completion.get("completed", row["completed"]) != row["completed"]:
         return True
-    return bool(change(row, content | start | at, row["updated_at"]).columns)
+    return bool(change(dict(row) | planning.restated(row), content | start | at, row["updated_at"]).columns)
 
 
 Said = tuple[dict[str, Any], dict[str, Any]]
