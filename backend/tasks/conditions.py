@@ -12,7 +12,7 @@ from backend.columns import PRIORITIES, TextList, utc_now
 from backend.models import tasks
 from backend.tasks.crud import OWNED
 from backend.tasks.fields import parameter
-from backend.tasks.filters import TaskFilter
+from backend.tasks.filters import DAYS_NEAR, TaskFilter
 from backend.tasks.sql import IdList, among, contains_all, contains_any, folded, folded_list, local_day
 from backend.words import fold_tag
 
@@ -142,7 +142,7 @@ def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
     if query.has_due_date is not None:
         names.append("due" if query.has_due_date else "not_due")
     for name in ("due_before", "due_after", "created_after", "updated_after"):
-        moment: datetime | date | None = getattr(query, name)
+        moment: datetime | date | str | None = getattr(query, name)
         if moment is not None:
             condition, values = _since_or_until(name, moment, query.timezone)
             names.append(condition)
@@ -150,8 +150,13 @@ def asked(query: TaskFilter) -> tuple[tuple[str, ...], dict[str, Any]]:
     return tuple(names), parameters
 
 
-def _since_or_until(name: str, moment: datetime | date, timezone: str | None) -> tuple[str, dict[str, Any]]:
+def _since_or_until(
+    name: str, moment: datetime | date | str, timezone: str | None
+) -> tuple[str, dict[str, Any]]:
     """The condition that a moment of a filter makes, and its parameters."""
+    if isinstance(moment, str):
+        today = datetime.now(ZoneInfo(timezone or "UTC")).date()
+        moment = today + timedelta(days=DAYS_NEAR[moment])
     if isinstance(moment, datetime):
         return name, {name: moment}
     # Before a day is before its first moment, after it after its last.

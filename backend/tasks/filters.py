@@ -76,6 +76,17 @@ def _few_words(value: str) -> str:
 
 
 Moment = Annotated[datetime | date, BeforeValidator(_moment)]
+DAYS_NEAR = {"yesterday": -1, "today": 0, "tomorrow": 1}
+_NearDay = Literal["yesterday", "today", "tomorrow"]
+
+
+def _near(value: object, info: ValidationInfo) -> object:
+    word = folded(value)
+    return word if isinstance(word, str) and word in DAYS_NEAR else _moment(value, info)
+
+
+# Which day `today` is, is found out when it is asked for: what a query means is remembered for longer.
+FilterMoment = Annotated[datetime | date | _NearDay, BeforeValidator(_near)]
 
 
 class TaskFilter(BaseModel):
@@ -98,13 +109,19 @@ class TaskFilter(BaseModel):
     )
     tag: list[Tag] = Field(default=[], max_length=TAGS_ASKED_MAX, description="Repeatable: all of them")
     tag_match: Annotated[Literal["all", "any"], BeforeValidator(folded)] = "all"
-    due_before: Moment | None = Field(default=None, description="Due before that day or instant")
-    due_after: Moment | None = Field(default=None, description="Due after that day or instant")
+    due_before: FilterMoment | None = Field(
+        default=None,
+        description="Due before that day or instant; `today` is one, in `timezone` or else in UTC",
+    )
+    due_after: FilterMoment | None = Field(
+        default=None,
+        description="Due after that day or instant: with `yesterday`, and before `tomorrow`, today",
+    )
     overdue: bool | None = Field(default=None, description="Pending, and due before now")
     has_due_date: bool | None = None
     recur_from: Annotated[Literal["due", "completion"], BeforeValidator(folded)] | None = None
-    created_after: Moment | None = None
-    updated_after: Moment | None = None
+    created_after: FilterMoment | None = None
+    updated_after: FilterMoment | None = None
     search: Annotated[str, StringConstraints(max_length=SEARCH_MAX), AfterValidator(_few_words)] | None = (
         Field(
             default=None, description="Words that title or description contain, each somewhere, in any case"

@@ -1,11 +1,13 @@
 """Finding tasks: filters, sorts, search, pages, counts and statistics, on both databases."""
 
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
 from backend.models import tasks
+from backend.tasks import conditions
 from backend.tasks.filters import parse_list_query
 from backend.tasks.lists import TAGS_COUNTED, is_dear
 from tests.conftest import Client, Sent, on_sqlite
@@ -86,7 +88,7 @@ async def test_filters_find_what_they_name(planned: Client, statements: Sent) ->
         "tag=" + "x" * 51,
         "tag=%00",
         "tag_match=some",
-        "due_before=tomorrow",
+        "due_before=someday",
         "due_before=2026-13-01",
         "due_after=0001-01-01T00:00:00%2B14:00",
         "overdue=perhaps",
@@ -103,6 +105,36 @@ async def test_bad_filters_are_refused(alice: Client, query: str) -> None:
     response = await alice.get(f"/api/tasks?{query}")
     assert response.status_code == 422, response.text
     assert response.json()["detail"][0]["loc"][0] == "query"
+
+
+class _Clock(datetime):
+    """Stands at a moment."""
+
+    at = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override] # as it is called
+        return cls.at.astimezone(tz)
+
+
+async def test_today_is_the_day_of_whoever_asks(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their zone, or else in UTC, and not a moment longer: it is another one when they ask again."""
+    monkeypatch.setattr(conditions, "datetime", _Clock)
+    for day in (20, 21, 22):
+        await alice.new_task(f"{day}", due_date=f"2026-11-{day}", timezone="Asia/Tokyo")
+        await alice.new_task(f"{day} Tokyo", due_date=f"2026-11-{day}T00:10", timezone="Asia/Tokyo")
+    today = "due_after=Yesterday&due_before=TOMORROW"
+    for zone, day in (("Pacific/Kiritimati", 22), ("Pacific/Pago_Pago", 20), ("Asia/Tokyo", 21)):
+        found = set(await titles(alice, f"{today}&timezone={zone}"))
+        assert found & {"20", "21", "22"} == {f"{day}"}
+    assert found == {"21", "21 Tokyo"}
+    assert set(await titles(alice, today)) == found
+    monkeypatch.setattr(_Clock, "at", _Clock.at + timedelta(days=1))
+    assert set(await titles(alice, f"{today}&timezone=Asia/Tokyo")) == {"22", "22 Tokyo"}
+    assert (await alice.get(f"/api/tasks/count?{today}")).json() == {"count": 2}
+    deleted = await alice.delete("/api/tasks?due_before=today&timezone=Asia/Tokyo")
+    assert deleted.json()["deleted"] == 4
+    assert (await alice.get("/api/tasks?due_before=someday")).status_code == 422
 
 
 async def test_sorts_put_what_has_none_last(planned: Client) -> None:
