@@ -39,6 +39,8 @@ _ROOM += "\u3000\u3164\ufeff\uffa0"
 _NEAR = str.maketrans(
     {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ð": "d", "þ": "th"}
 )
+# Of text in these letters Python's own folding says the same, in a third of the time.
+_is_western = re.compile("[\x00-\x7f\u00c0-\u00ff]*").fullmatch
 
 
 def trim(text: str) -> str:
@@ -59,6 +61,8 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
+    if _is_western(text):
+        return text.casefold()
     # The upper case first: it alone joins letters that share it, as the i with a dot and the one without do.
     apart = normalize("NFKD", normalize("NFKD", text).upper().casefold())
     return normalize("NFKC", _without_dots("i", _without_ignorable("", apart)))
@@ -80,11 +84,18 @@ def sort_key(title: str) -> str:
 def _order(folded: str) -> str:
     if folded.isascii():
         return folded[:KEY_MAX]
+    plain = folded.translate(_WESTERN) if _is_western(folded) else _bare(folded)
+    return (plain if plain == folded else f"{plain}\x01{folded}")[:KEY_MAX]
+
+
+def _bare(folded: str) -> str:
+    """Folded text without its accents."""
     # `й` is a letter of its own to whoever reads it.
     apart = normalize("NFD", folded.replace("й", "и\uffff"))
-    bare = "".join([letter for letter in apart if not combining(letter)])
-    plain = normalize("NFC", bare).translate(_NEAR)
-    return (plain if plain == folded else f"{plain}\x01{folded}")[:KEY_MAX]
+    return normalize("NFC", "".join([letter for letter in apart if not combining(letter)])).translate(_NEAR)
+
+
+_WESTERN = {code: _bare(chr(code)) for code in range(0xDF, 0x100)}
 
 
 def word_columns(values: Mapping[str, Any]) -> dict[str, Any]:

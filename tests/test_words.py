@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend import words
 from backend.words import KEY_MAX, fold, fold_tag, is_visible, sort_key, trim, word_columns
 
 # Every character that is cased, composed or both, and what is like it in another form.
@@ -136,6 +137,16 @@ def test_plain_texts_need_no_columns() -> None:
         "description_folded": "über",
         "tags_folded": ["home", "büro"],
     }
+
+
+def test_the_short_way_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any two letters beside each other are folded and ordered as they are where there is no short way."""
+    letters = [*map(chr, range(0x80)), *map(chr, range(0xC0, 0x100))]
+    pairs = "".join(one + other for one in letters for other in letters)
+    monkeypatch.setattr(words, "KEY_MAX", len(pairs) * 4)
+    short = fold(pairs), sort_key(pairs)
+    monkeypatch.setattr(words, "_is_western", lambda text: None)
+    assert (fold(pairs), sort_key(pairs)) == short
 
 
 def test_no_text_grows_beyond_its_bound() -> None:
