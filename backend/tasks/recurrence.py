@@ -50,9 +50,10 @@ def parse_pattern(text: str) -> str:
     Raises:
         ValueError: it says what is wrong. A rule that falls on no date whatever its anchor is wrong, too.
     """
-    if len(text) > PATTERN_MAX or not text.isascii() or not text.isprintable():
+    line = text.strip()  # it may be pasted from a calendar with its end
+    if len(text) > PATTERN_MAX or not line.isascii() or not line.isprintable():
         raise ValueError(f"a pattern is one line of at most {PATTERN_MAX} ASCII characters")
-    pattern = _judged(text)
+    pattern = _judged(line)
     if isinstance(pattern, ValueError):
         raise ValueError(*pattern.args)
     return pattern
@@ -68,10 +69,10 @@ def _judged(text: str) -> str | ValueError:
 
 
 def _parse(text: str) -> str:
-    if (word := text.strip().lower()) in WORDS:
+    if (word := text.lower()) in WORDS:
         return word
     parts: dict[str, str] = {}
-    for part in text.strip().upper().removeprefix("RRULE:").removesuffix(";").split(";"):
+    for part in text.upper().removeprefix("RRULE:").rstrip("; ").split(";"):
         name, equals, value = part.partition("=")
         if not equals or name not in _PARTS:
             known = f"{', '.join(WORDS)} or an RRULE of {', '.join(_PARTS)}"

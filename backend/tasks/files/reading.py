@@ -168,6 +168,9 @@ def _line(number: int, parse: Any) -> Line:
         extra.clear()  # it may be large, and there may be many
         return Line(number, task, ignored=ignored)
     place = ".".join(map(str, problem["loc"]))
-    message = f"{place}: {problem['msg']}" if place else problem["msg"]
+    said = problem["msg"]
+    if problem["type"] == "string_unicode":
+        said = "is not in UTF-8; save the file as UTF-8, which Excel calls CSV UTF-8"
+    message = f"{place}: {said}" if place else said
     sent = problem["input"]
     return Line(number, None, readable(f"{message}, not {sent[:40]!r}" if isinstance(sent, str) else message))
