@@ -18,6 +18,7 @@ JSON = {"application/json"}
 FILES = {"application/x-ndjson", "text/csv"}
 MEDIA_TYPES = {"export_tasks": FILES, "watch_changes": {"text/event-stream"}}
 UPLOADS = FILES | {"text/tab-separated-values", "application/vnd.ms-excel", "multipart/form-data"}
+UPLOADS |= {"application/json"}
 
 # The errors that carry more than a sentence, of all operations or of one.
 SHAPES = {

@@ -57,7 +57,7 @@ def lines(*items: dict[str, Any]) -> bytes:
 
 MIB = 1024 * 1024
 BATCH, IMPORT = "/api/tasks/batch?atomic=false", "/api/tasks/import"
-CSV = f"{IMPORT}?format=csv"
+CSV, JSON = f"{IMPORT}?format=csv", f"{IMPORT}?format=json"
 CASES = {
     "dear patterns in a batch": (BATCH, operations(*({"op": "create", **series(n)} for n in range(500)))),
     "long texts in a batch": (BATCH, operations(*({"op": "create", **LONG} for _ in range(150)))),
@@ -75,6 +75,9 @@ CASES = {
     "a file of broken quotes": (CSV, b"title\n" + b'a"b","\n' * (MIB // 7 - 10)),
     "a file of open quotes": (CSV, b"title\n" + b'"a\n' * (MIB // 3 - 10)),
     "a file of commas": (CSV, b"title\n" + b"," * (MIB - 10)),
+    "a file of keys": (JSON, json.dumps({"title": "x", **{f"{n}": n for n in range(39_000)}}).encode()),
+    "a file of objects": (JSON, b"[" + b"{}," * 9_990 + b'{"tags": [' + b"{}," * 9_990 + b"{}]}]"),
+    "a file of too many lists": (JSON, b"[" + b"[]," * (MIB // 3 - 20) + b"[]]"),
     "a batch of nothing": (BATCH, b'{"operations": [' + b"1," * (MIB // 2 - 20) + b"1]}"),
 }
 
@@ -82,7 +85,7 @@ CASES = {
 async def send(client: Client, path: str, content: bytes) -> tuple[int, float]:
     """Send a body; return the status, and the longest pause meanwhile."""
     assert len(content) <= MIB
-    kind = "text/csv" if path == CSV else "application/x-ndjson" if path == IMPORT else "application/json"
+    kind = {CSV: "text/csv", IMPORT: "application/x-ndjson"}.get(path, "application/json")
     headers = {"Content-Type": kind}
     await client.get("/api/tasks")
     gc.collect()

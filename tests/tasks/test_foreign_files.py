@@ -254,3 +254,81 @@ def test_the_limit_of_lines_is_the_same_for_all_their_ends() -> None:
         assert sum(1 for _ in read(b"title" + end * 100_000, "csv"))
         with pytest.raises(Exception, match="more than 100000 lines"):
             list(read(b"title" + end * 100_001, "csv"))
+
+
+TAKEOUT: dict[str, Any] = {
+    "kind": "tasks#taskLists",
+    "items": [
+        {
+            "kind": "tasks#tasks",
+            "id": "MTIz",
+            "title": "My Tasks",
+            "updated": "2026-11-20T10:00:00.000Z",
+            "items": [
+                {
+                    "kind": "tasks#task",
+                    "id": "YWJj",
+                    "title": "Äpfel",
+                    "task_type": "PERSONAL_TASK",
+                    "notes": "two kilos",
+                    "status": "needsAction",
+                    "due": "2026-12-24T00:00:00.000Z",
+                    "created": "2026-11-01T10:00:00.000Z",
+                },
+                {"title": "done", "status": "completed", "completed": "2026-11-02T08:00:00.000Z"},
+                {"title": "", "status": "needsAction"},
+                {"title": "gone", "deleted": True},
+                7,
+            ],
+        },
+        {"kind": "tasks#tasks", "id": "NDU2", "title": "Empty"},
+        7,
+    ],
+}
+
+
+async def test_googles_takeout_is_read(alice: Client) -> None:
+    """Its tasks are due on days, in any zone; what a task cannot keep is named, and twice is once."""
+    for status in ("created", "unchanged"):
+        response = await alice.post("/api/tasks/import", json=TAKEOUT)
+        reply = response.json()
+        assert (response.status_code, reply[status], reply["invalid"]) == (200, 2, 3), reply
+        assert reply["ignored"] == ["names of lists", "task_type"]
+        assert [line["status"] for line in reply["lines"]] == [status, status, *["invalid"] * 3]
+    done, apples = (await alice.get("/api/tasks?sort=title&order=desc")).json()
+    assert (apples["title"], apples["description"], apples["due_date"]) == (
+        "Äpfel",
+        "two kilos",
+        "2026-12-24",
+    )
+    assert (apples["completed"], apples["created_at"]) == (False, "2026-11-01T10:00:00Z")
+    assert (done["completed"], done["completed_at"]) == (True, "2026-11-02T08:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        (b'[{"title": "a", "dueDate": "2026-12-24"}, {"title": "b", "x": 1}, {}, 3, null]', (2, 3)),
+        (b'{"title": "a"}', (1, 0)),
+        (b"[]", (0, 0)),
+        (b"7", (0, 1)),
+        (b'{"kind": "tasks#taskLists"}', (0, 0)),
+        (b'{"kind": "tasks#taskLists", "items": 7}', (0, 0)),
+        (b'{"kind": "tasks#taskLists", "items": [{"items": 7}]}', (0, 0)),
+        (b"[{}" + b", {}" * 20_000 + b"]", None),
+        (b"[" * 1_000_000, None),
+        (b'{"title": "a"}\n{"title": "b"}', None),
+        (b"", None),
+        (b"\xff", None),
+    ],
+)
+async def test_json_is_a_list_of_tasks(alice: Client, content: bytes, answer: tuple[int, int] | None) -> None:
+    """Each is created or named; what is no JSON, or is too much, is a 422 that says so."""
+    response = await alice.post(
+        "/api/tasks/import", content=content, headers={"Content-Type": "application/json"}
+    )
+    if answer is None:
+        assert response.status_code == 422, response.text
+    else:
+        reply = response.json()
+        assert (response.status_code, (reply["created"], reply["invalid"])) == (200, answer), reply

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,6 +48,27 @@ def readable(text: str) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "_", snake_case(name.strip())).strip("_")
+
+
+_OF_GOOGLE = {"notes": "description", "status": "completed", "completed": "completed_at", "due": "due_date"}
+_OF_GOOGLE |= {"created": "created_at"}
+_GOOGLES_OWN = frozenset({"id", "kind", "etag", "selfLink", "position", "updated"})
+
+
+def google_task(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What a task of Google's, as Takeout writes it, means. It is due on a day, told as its first moment.
+
+    Raises:
+        ValueError: it was deleted.
+    """
+    if item.get("deleted") is True:
+        raise ValueError("was deleted")
+    values = {_OF_GOOGLE.get(name, name): value for name, value in item.items() if name not in _GOOGLES_OWN}
+    if "completed" in values:
+        values["completed"] = values["completed"] == "completed"
+    if isinstance(due := values.get("due_date"), str):
+        values["due_date"] = due[: len("2026-11-21")]
+    return values
 
 
 class Columns:

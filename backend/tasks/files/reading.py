@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any
 
@@ -12,14 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from backend.tasks.errors import InvalidFile
-from backend.tasks.files.foreign import KNOWN, Columns, readable
-from backend.tasks.files.schemas import FIELDS, LINES_MAX, Format, ImportedTask, Line
+from backend.tasks.files.foreign import KNOWN, Columns, google_task, readable
+from backend.tasks.files.schemas import FIELDS, LINES_MAX, ImportedTask, Line, Readable
 from backend.web.spelling import camel_names, spelt
 
 IGNORED_MAX = 100  # names
 
 _TEXT_LINES_MAX = 100_000  # of a file, and of a broken CSV that are read again
 _LINE_MAX = 262_144  # bytes of JSON or characters of CSV: what is read in one step
+_PARTS_MAX = 20_000  # objects and lists of JSON, and twice as many commas: it is read in one step
 _HEAD_MAX = 65_536  # characters in which a CSV's header row ends
 
 _DELIMITERS = ",;\t|"
@@ -32,18 +33,21 @@ _CAMEL_NAME = re.compile("|".join(f'"{name}"' for name in _CAMEL_NAMES).encode()
 _SPELT: TypeAdapter[ImportedTask] = TypeAdapter(Annotated[ImportedTask, spelt(ImportedTask)])
 
 
-def read(content: bytes, kind: Format) -> Iterator[Line]:
+def read(content: bytes, kind: Readable) -> Iterator[Line]:
     """Read a file line by line, those that hold nothing included: however many, they are not one long step.
 
+    Of JSON a line is a task.
+
     Raises:
-        InvalidFile: there are more than LINES_MAX, or a CSV has no sound header row.
+        InvalidFile: there are more than LINES_MAX, a CSV has no sound header row, or JSON is none.
     """
     content = _in_utf8(content)
     ends = content.count(b"\n") + content.count(b"\r") - content.count(b"\r\n")
     if ends > _TEXT_LINES_MAX:
         raise InvalidFile(f"has more than {_TEXT_LINES_MAX} lines of text; send it in parts")
     count = 0
-    for line in _read_csv(content) if kind == "csv" else _read_ndjson(content):
+    reader = {"csv": _read_csv, "ndjson": _read_ndjson, "json": _read_json}[kind]
+    for line in reader(content):
         count += line.holds_something
         if count > LINES_MAX:
             raise InvalidFile(f"has more than {LINES_MAX} lines; send it in parts")
@@ -56,6 +60,36 @@ def _read_ndjson(content: bytes) -> Iterator[Line]:
             yield Line(number, None, f"is longer than {_LINE_MAX} bytes")
         else:
             yield _line(number, lambda line=line: _object(line)) if line.strip() else Line(number)
+
+
+def _read_json(content: bytes) -> Iterator[Line]:
+    """A list of tasks, one task, or what Google's Takeout has of its lists of tasks."""
+    if content.count(b"{") + content.count(b"[") > _PARTS_MAX or content.count(b",") > 2 * _PARTS_MAX:
+        raise InvalidFile("has too many parts to be read at once; send fewer tasks")
+    try:
+        found = from_json(content)
+    except ValueError as error:
+        raise InvalidFile(f"is no JSON: {error}; lines of it are application/x-ndjson") from None
+    parse: Callable[[Any], ImportedTask] = _SPELT.validate_python
+    if isinstance(found, dict) and str(found.get("kind")).startswith("tasks#"):
+        lists = found.get("items")
+        of_lists = (
+            [one.get("items", []) for one in lists if isinstance(one, dict)]
+            if isinstance(lists, list)
+            else []
+        )
+        found = [task for tasks in of_lists if isinstance(tasks, list) for task in tasks]
+        yield Line(0, ignored=("names of lists",))
+        parse = _parse_google
+    items = found if isinstance(found, list) else [found]
+    if len(items) > LINES_MAX:
+        raise InvalidFile(f"has more than {LINES_MAX} tasks; send it in parts")
+    for number, item in enumerate(items, start=1):
+        yield _line(number, lambda item=item: parse(item))
+
+
+def _parse_google(item: Any) -> ImportedTask:
+    return ImportedTask.model_validate(google_task(item) if isinstance(item, dict) else item)
 
 
 def _in_utf8(content: bytes) -> bytes:

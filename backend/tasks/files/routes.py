@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator
 
 from backend.deps import Caller, CallerDep
 from backend.engine.statements import Statements
-from backend.errors import Problem
+from backend.errors import Problem, UnsupportedMediaType
 from backend.slices import sliced
 from backend.tasks.errors import InvalidFile, TaskLimitReached
 from backend.tasks.files import crud
@@ -93,24 +93,25 @@ async def _pages(caller: Caller) -> AsyncIterator[list[ExportedTask]]:
     "/import",
     summary="Import tasks",
     response_model=ImportReply,
-    responses=documented(InvalidFile, TaskLimitReached, *IDEMPOTENCY_ERRORS) | _TOO_LARGE,
+    responses=documented(InvalidFile, UnsupportedMediaType, TaskLimitReached, *IDEMPOTENCY_ERRORS)
+    | _TOO_LARGE,
     openapi_extra={"requestBody": {"required": True, "content": READABLE}},
 )
 async def import_tasks(
     caller: CallerDep,
     request: Request,
-    content: Annotated[bytes, Body(media_type=MEDIA_TYPES["ndjson"])] = b"",
     on_conflict: Annotated[OnConflict, BeforeValidator(folded), Query()] = "skip",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Create the tasks of a file: NDJSON, or CSV with a header row, as the body or from a browser's form.
+    """Create the tasks of a file: NDJSON, JSON or CSV with a header row, as the body or in a browser's form.
 
     At most 10000 lines and 1 MiB; send more in parts. Each line needs a `title`, the rest may be missing. A
     line that is invalid is named in the answer and takes no other with it.
 
     UTF-8, or UTF-16 with a byte order mark; commas, semicolons, tabs or bars; a `sep=` line. Columns may be
-    called as Todoist, TickTick and others do; what was not understood is named in `ignored`. A date that
-    could be read in two ways is refused, and `0001-01-01` is none.
+    called as Todoist, TickTick and others do; JSON is a list of tasks, or Google Takeout's `Tasks.json`, and
+    a line of it is a task. What was not understood is named in `ignored`. A date that could be read in two
+    ways is refused, and `0001-01-01` is none.
 
     Importing is safe to repeat. A line that was imported before is that task, as long as it is there; so is
     one whose `id` is a task of the caller's, with the same `created_at` where the line says one. It is
@@ -121,7 +122,7 @@ async def import_tasks(
     task that the line with that `id` in the same file has become; where there is none, it is kept if it is an
     occurrence of the same series, and dropped otherwise. `id` and `updated_at` are never kept.
     """
-    file, kind = await opened(request, content)
+    file, kind = await opened(request, await request.body())
     lines: list[Line] = []
     ignored: dict[str, None] = {}
     async for line in sliced(read(file, kind)):

@@ -18,6 +18,7 @@ from backend.tasks.schemas import Change, DueDate, TaskCreate, TaskPublic
 from backend.tasks.wire import Task, as_dict
 
 Format = Literal["ndjson", "csv"]
+Readable = Literal["ndjson", "csv", "json"]
 Status = Literal["created", "unchanged", "changed", "invalid"]
 OnConflict = Literal["skip", "update"]
 MEDIA_TYPES: dict[Format, str] = {"ndjson": "application/x-ndjson", "csv": "text/csv"}

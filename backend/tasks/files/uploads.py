@@ -9,7 +9,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from backend.slices import sliced
 from backend.tasks.errors import InvalidFile
-from backend.tasks.files.schemas import MEDIA_TYPES, Format
+from backend.tasks.files.schemas import MEDIA_TYPES, Readable
 from backend.web.handlers import media_type, unreadable
 
 FORM = "multipart/form-data"
@@ -17,8 +17,9 @@ FORM_FIELDS_MAX = 20
 _CHUNK = 4096
 
 # What can be read, in the order in which it is named to those who sent something else.
-_FORMATS: dict[str, Format] = {
+_FORMATS: dict[str, Readable] = {
     **{name: kind for kind, name in MEDIA_TYPES.items()},
+    "application/json": "json",
     "text/tab-separated-values": "csv",
     "application/vnd.ms-excel": "csv",  # what Windows calls a .csv where Excel is installed
 }
@@ -31,17 +32,18 @@ READABLE: dict[str, dict[str, Any]] = {name: {"schema": {"type": "string"}} for 
         }
     }
 }
-_SUFFIXES: dict[str, Format] = {
+_SUFFIXES: dict[str, Readable] = {
     "csv": "csv",
     "tsv": "csv",
     "txt": "csv",
     "ndjson": "ndjson",
     "jsonl": "ndjson",
+    "json": "json",
 }
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
-async def opened(request: Request, content: bytes) -> tuple[bytes, Format]:
+async def opened(request: Request, content: bytes) -> tuple[bytes, Readable]:
     """Return the file that a request brings, and what it is.
 
     Raises:
@@ -59,7 +61,7 @@ async def opened(request: Request, content: bytes) -> tuple[bytes, Format]:
     return content, kind
 
 
-async def _of_form(request: Request, content: bytes) -> tuple[bytes, Format | None, str | None]:
+async def _of_form(request: Request, content: bytes) -> tuple[bytes, Readable | None, str | None]:
     async def chunks() -> AsyncGenerator[bytes, None]:
         async for start in sliced(range(0, len(content), _CHUNK)):
             yield content[start : start + _CHUNK]
