@@ -36,7 +36,6 @@ from backend.tasks.sql import IdList, among
 from backend.tasks.wire import read
 
 PAGE = 500
-
 _PAGE = (
     select(*READ, tasks.c.series_start, tasks.c.series_due)
     .where(OWNED, tasks.c.id > bindparam("after", type_=tasks.c.id.type))
