@@ -116,6 +116,10 @@ class _Clock(datetime):
     def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override] # as it is called
         return cls.at.astimezone(tz)
 
+    @classmethod
+    def combine(cls, *parts: Any) -> datetime:  # type: ignore[override] # as it is called
+        return datetime.combine(*parts)
+
 
 async def test_today_is_the_day_of_whoever_asks(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """In their zone, or else in UTC, and not a moment longer: it is another one when they ask again."""
