@@ -7,8 +7,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from backend.errors import InvalidBody
+from backend.tasks import recurrence
 from backend.tasks.fields import INHERITED
-from backend.tasks.recurrence import after_completion, day_of, next_occurrence, on_clocks
+from backend.tasks.recurrence import Rest, after_completion, day_of, next_occurrence, on_clocks
 from backend.tasks.schemas import in_zone
 
 Due = datetime | date | None
@@ -117,20 +118,44 @@ def successor(task: Mapping[str, Any]) -> dict[str, Any] | None:
     Of a series that is counted from completions it begins the rest.
     """
     pattern, start, timezone = task["recurring_pattern"], task["series_start"], task["timezone"]
-    due, here = task["due_day"] or task["due_at"], task["series_due"]
     inherited = {name: task[name] for name in INHERITED}
     following: Due
     if task["recur_from"] == "completion":
         done = day_of(on_clocks(task["completed_at"], timezone))
-        here = on_clocks(due, timezone) if here is None else _place(here, timezone)
+        here = on_clocks(_here(task), timezone)
         rest = after_completion(pattern, _place(start, timezone), here, done, timezone)
         if rest is None:
             return None
         following = rest.due
         inherited |= {"recurring_pattern": rest.pattern, "series_start": place(rest.place, timezone)}
     else:
-        after = due if here is None else _at(here, timezone)
-        following = next_occurrence(pattern, _at(start, timezone), after, timezone)
+        following = next_occurrence(pattern, _at(start, timezone), _here(task), timezone)
         if following is None:
             return None
     return inherited | due_columns(following, timezone) | {"completed": False, "series_due": None}
+
+
+def rest_of_series(task: Mapping[str, Any]) -> Rest | None:
+    """Return what is left of a recurring task's series from its due date on, as other programs need it.
+
+    That begins with the task where it is due at its place, and else with what follows it. None at the end,
+    and where the next date is not known before the task is completed.
+    """
+    if task["recur_from"] == "completion":
+        return None
+    timezone, here = task["timezone"], _here(task)
+    return recurrence.rest(
+        task["recurring_pattern"],
+        _at(task["series_start"], timezone),
+        here,
+        timezone,
+        including=here == (task["due_day"] or task["due_at"]),
+    )
+
+
+def _here(task: Mapping[str, Any]) -> datetime | date:
+    """Where in its series a recurring task stands: at its due date, unless that was moved."""
+    if task["series_due"] is not None:
+        return _at(task["series_due"], task["timezone"])
+    due: datetime | date = task["due_day"] or task["due_at"]
+    return due

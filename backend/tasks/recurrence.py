@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from functools import cache, lru_cache
 from importlib import resources
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -26,6 +26,7 @@ from backend.tasks.rrule import (
     complete,
     days_of,
     falls,
+    is_on,
     left_after,
     read,
 )
@@ -149,9 +150,13 @@ def _ended(until: date | None, day: date, due: date, timezone: str) -> bool:
     return until is not None and day.toordinal() > until.toordinal()
 
 
+def _apart(local: Due) -> tuple[date, time | None]:
+    """The day and the time of day of what clocks show; a whole day has none."""
+    return (local.date(), local.time()) if isinstance(local, datetime) else (local, None)
+
+
 def _series(pattern: str, anchor: date, timezone: str, after: date) -> Iterator[date]:
     """The anchor, then the rest of its series; what is not later than `after` may be missing."""
-    wall, start = None, anchor
     if isinstance(anchor, datetime):
         if anchor.tzinfo is None:
             raise TypeError("an instant needs a time zone")
@@ -159,9 +164,7 @@ def _series(pattern: str, anchor: date, timezone: str, after: date) -> Iterator[
     yield anchor
     if not 1 < anchor.year < LAST_YEAR:
         return
-    if isinstance(anchor, datetime):
-        local = anchor.astimezone(ZoneInfo(timezone))
-        start, wall = local.date(), local.time().replace(fold=0)
+    start, wall = _apart(on_clocks(anchor, timezone))
     rule = read(complete(pattern, start))
     # Three days back: zones and gaps shift an instant by less.
     since = date.fromordinal(max(start.toordinal(), after.toordinal() - 3))
@@ -203,8 +206,7 @@ def after_completion(pattern: str, start: Due, place: Due, done: date, timezone:
     the next Monday. A day that the pattern names is not done twice: completed early, it is passed over.
     UNTIL is as in next_occurrence; what COUNT leaves is in the pattern of what follows.
     """
-    wall = start.time() if isinstance(start, datetime) else None
-    first, here = day_of(start), day_of(place)
+    (first, wall), here = _apart(start), day_of(place)
     if not (1 < first.year < LAST_YEAR and 1 < done.year < LAST_YEAR):
         return None
     left = left_after(read(complete(pattern, first)), first, here)
@@ -248,7 +250,7 @@ def on_clocks(due: Due, timezone: str) -> Due:
 
 def day_of(due: Due) -> date:
     """A day, or that of a time."""
-    return due.date() if isinstance(due, datetime) else due
+    return _apart(due)[0]
 
 
 def preview(pattern: str, start: Due, timezone: str, count: int = 10) -> list[Due]:
@@ -258,6 +260,65 @@ def preview(pattern: str, start: Due, timezone: str, count: int = 10) -> list[Du
     that is due then is there whatever the pattern, and next_occurrence leads from each to the next.
     """
     return list(islice(_series(pattern, start, timezone, start), max(0, min(count, PREVIEW_MAX))))
+
+
+class Rest(NamedTuple):
+    """What is left of a series, for whoever does not know its anchor: its first date, and a rule from there.
+
+    The date is a day, or a time on the clocks of the series' zone, without an offset. It lies on the rule, an
+    RRULE that says all that the pattern leaves to the anchor; None where the date is the last. COUNT counts
+    what is left, and UNTIL is a day, or in UTC a second, as RFC 5545, 3.3.10, wants it beside such a date.
+    """
+
+    first: date
+    due: date  # the same as a due date
+    rule: str | None
+
+
+def rest(pattern: str, anchor: Due, after: Due, timezone: str, *, including: bool = False) -> Rest | None:
+    """Return what is left of a series after a date, or from it on where `including`; None where it is over.
+
+    An anchor that its pattern does not fall on is never the first.
+    """
+    if not 1 < anchor.year < LAST_YEAR:
+        return None
+    start, wall = _apart(on_clocks(anchor, timezone))
+    text = complete(pattern, start)
+    rule = read(text)
+    since = date.fromordinal(max(start.toordinal(), after.toordinal() - 3))  # as in _series
+    own = [start] if is_on(rule, start) else []
+    for day in chain(own, days_of(rule, start, since)):
+        due = _due(day, wall, timezone)
+        if _ended(rule.until, day, due, timezone):
+            return None
+        if due > after or (including and due == after):
+            break
+    else:
+        return None
+    parts = [part for part in text.split(";") if not part.startswith(("COUNT=", "UNTIL="))]
+    left = None
+    if rule.times is not None:
+        left = 1 + (left_after(rule, start, day) or 0)
+        parts.append(f"COUNT={left}")
+    if rule.until is not None:
+        parts.append(f"UNTIL={_until(rule.until, wall, timezone)}")
+    first = datetime.combine(day, wall) if wall else day
+    return Rest(first, due, None if left == 1 else ";".join(parts))
+
+
+def _until(until: date, wall: time | None, timezone: str) -> str:
+    """An UNTIL in the form that goes with a series of whole days, or of times."""
+    with suppress(OverflowError):  # at the very edge of the calendar it stays as it is
+        if isinstance(until, datetime) and wall is None:
+            until = until.astimezone(ZoneInfo(timezone))
+        elif wall is not None and not isinstance(until, datetime):
+            # The last second of its day.
+            until = datetime.combine(until, time(23, 59, 59), ZoneInfo(timezone)).astimezone(UTC)
+    day = until.isoformat()[:10].replace("-", "")
+    if wall is None:
+        return day
+    moment = until if isinstance(until, datetime) else datetime.combine(until, time(23, 59, 59))
+    return f"{day}T{moment:%H%M%S}Z"
 
 
 def parse_timezone(name: str) -> str:

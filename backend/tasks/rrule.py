@@ -232,3 +232,9 @@ def days_of(rule: Rule, anchor: date, since: date) -> Iterator[date]:
             yield date.fromordinal(start + lowest.bit_length() - 1)
         if left is not None and left <= 0:
             return
+
+
+def is_on(rule: Rule, anchor: date) -> bool:
+    """Whether a rule that is counted from a day falls on that day itself."""
+    start = date(anchor.year, 1, 1).toordinal()
+    return bool(_falling(rule, isleap(anchor.year), (start - 1) % 7) >> anchor.toordinal() - start & 1)

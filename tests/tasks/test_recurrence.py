@@ -17,6 +17,7 @@ from backend.tasks.recurrence import (
     parse_pattern,
     parse_timezone,
     preview,
+    rest,
 )
 from backend.tasks.rrule import WORDS
 from tests.examples import examples
@@ -467,3 +468,106 @@ def test_an_until_with_a_time_ends_all_day_dates_on_its_local_day(timezone: str,
     """An instant in UNTIL is, for all-day dates, its day in the task's zone; a semicolon may end the rule."""
     pattern = parse_pattern("FREQ=DAILY;UNTIL=20211129T230000Z;")
     assert preview(pattern, date(2021, 11, 28), timezone)[-1] == date(2021, 11, last)
+
+
+LEFT = [
+    # The pattern, its anchor, its zone, after what, and what is left: the first date and the rule from there.
+    ("weekly", "2026-03-03", "UTC", "2026-03-10", "2026-03-10", "FREQ=WEEKLY;BYDAY=TU"),
+    (
+        "monthly",
+        "2026-01-31",
+        "UTC",
+        "2026-02-28",
+        "2026-02-28",
+        "FREQ=MONTHLY;BYMONTHDAY=28,29,30,31;BYSETPOS=-1",
+    ),
+    (
+        "yearly",
+        "2024-02-29",
+        "UTC",
+        "2025-02-28",
+        "2025-02-28",
+        "FREQ=YEARLY;BYMONTHDAY=28,29;BYSETPOS=-1;BYMONTH=2",
+    ),
+    ("FREQ=YEARLY", "2024-02-29", "UTC", "2025-01-01", "2028-02-29", "FREQ=YEARLY;BYMONTHDAY=29;BYMONTH=2"),
+    ("FREQ=DAILY;COUNT=5", "2026-01-01", "UTC", "2026-01-01", "2026-01-01", "FREQ=DAILY;COUNT=5"),
+    ("FREQ=DAILY;COUNT=5", "2026-01-01", "UTC", "2026-01-04", "2026-01-04", "FREQ=DAILY;COUNT=2"),
+    ("FREQ=DAILY;COUNT=5", "2026-01-01", "UTC", "2026-01-05", "2026-01-05", None),
+    # An anchor that the pattern does not fall on counts, and is never the first.
+    (
+        "FREQ=WEEKLY;BYDAY=MO;COUNT=3",
+        "2026-03-03",
+        "UTC",
+        "2026-03-03",
+        "2026-03-09",
+        "FREQ=WEEKLY;BYDAY=MO;COUNT=2",
+    ),
+    # A day is the whole day where it is, and a time its day for whole days.
+    (
+        "FREQ=DAILY;UNTIL=20260701",
+        "2026-01-01T09:00 Europe/Berlin",
+        "Europe/Berlin",
+        "2026-06-01T09:00 Europe/Berlin",
+        "2026-06-01T09:00:00",
+        "FREQ=DAILY;UNTIL=20260701T215959Z",
+    ),
+    (
+        "FREQ=DAILY;UNTIL=20260701T230000Z",
+        "2026-01-01",
+        "Europe/Berlin",
+        "2026-06-01",
+        "2026-06-01",
+        "FREQ=DAILY;UNTIL=20260702",
+    ),
+    # A time that the clocks skip on that day is still the series' own.
+    (
+        "daily",
+        "2026-03-27T02:30 Europe/Berlin",
+        "Europe/Berlin",
+        "2026-03-29T02:30 Europe/Berlin",
+        "2026-03-29T02:30:00",
+        "FREQ=DAILY",
+    ),
+]
+
+
+@pytest.mark.parametrize(("pattern", "anchor", "zone", "after", "first", "rule"), LEFT)
+def test_what_is_left_of_a_series_is_a_rule_of_its_own(
+    pattern: str, anchor: str, zone: str, after: str, first: str, rule: str | None
+) -> None:
+    """Whoever does not know the anchor is told all it says: days, how many are left, and until when."""
+    start, since = (at(text) if " " in text else date.fromisoformat(text) for text in (anchor, after))
+    left = rest(parse_pattern(pattern), start, since, zone, including=True)
+    assert left is not None
+    assert (left.first.isoformat(), left.rule) == (first, rule)
+
+
+def test_nothing_is_left_of_a_series_that_is_over() -> None:
+    """After its last date, and of one so early or late that the calendar has no room for it."""
+    assert rest("FREQ=DAILY;COUNT=2", date(2026, 1, 1), date(2026, 1, 2), "UTC") is None
+    assert rest("FREQ=DAILY;UNTIL=20260102", date(2026, 1, 1), date(2026, 1, 2), "UTC") is None
+    assert rest("daily", date(9999, 12, 31), date(9999, 12, 31), "UTC", including=True) is None
+    assert rest("daily", date(1, 1, 1), date(1, 1, 1), "UTC", including=True) is None
+
+
+@examples(200)
+@given(PATTERNS, DAYS | TIMES, ZONES, st.integers(0, 5))
+def test_what_is_left_leads_to_the_same_dates(text: str, start: date, zone: str, place: int) -> None:
+    """Counted from any of its dates, by the rule that is said to be left from there, a series is the same."""
+    pattern = parsed(text)
+    found = preview(pattern, start, zone, 10)
+    assume(place < len(found))
+    left = rest(pattern, start, found[place], zone, including=True)
+    later = found[place:]
+    if place == 0 and (left is None or left.due != start):
+        later = found[1:]  # the anchor is not on its pattern
+    assert (left.due if left else None) == (later[0] if later else None)
+    assume(left is not None)
+    assert left is not None
+    if left.rule is None:
+        assert later == [left.due]
+        return
+    if isinstance(left.due, datetime):
+        assume(left.due.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == left.first)
+    assume(len(left.rule) <= recurrence.PATTERN_MAX)
+    assert preview(parse_pattern(left.rule), left.due, zone, len(later)) == later
