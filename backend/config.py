@@ -69,8 +69,21 @@ def _auth_url(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
+def _public_url(value: str | None) -> str | None:
+    """An address that others are given, with a path where a proxy takes one away."""
+    if value is None:
+        return None
+    if (
+        re.fullmatch(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[^\s?#]*)?", value)
+        is None
+    ):
+        raise ValueError(f"{value!r} is not an address such as https://api.example.com")
+    return value.rstrip("/")
+
+
 Origin = Annotated[str, AfterValidator(_origin)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+PublicUrl = Annotated[str | None, AfterValidator(_public_url)]
 AuthUrl = Annotated[str | None, AfterValidator(_auth_url)]
 UserIdType = Literal["text", "uuid", "integer"]
 _NAME = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
@@ -119,6 +132,7 @@ class Settings(BaseSettings):
     stream_keepalive: float = Field(default=20.0, gt=0, le=60)
     cors_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = ["http://localhost:3000"]
     trust_forwarded_prefix: bool = False
+    public_url: PublicUrl = None
     rate_limit: int | None = Field(default=None, ge=0, le=1_000_000)
     rate_limit_anonymous: int = Field(default=600, ge=0, le=1_000_000)
     forwarded_allow_ips: str = "127.0.0.1"

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from backend import __version__
 from backend.auth.caller import known_user
 from backend.auth.tokens import TokenVerifier
+from backend.calendar import routes as calendar
 from backend.config import Settings, load_settings
 from backend.db import Database
 from backend.deps import OwnedRoute, authenticated, require_own_path
@@ -65,6 +66,7 @@ NOUNS = (
     ("/tasks", changes.router),
     ("/tasks", history.router),
     ("/tasks", undo.router),
+    ("/calendar", calendar.router),
     ("", tasks.aliases),
 )
 
@@ -109,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     handlers.install(app)
     add_routes(app, _owned_routes())
+    app.include_router(calendar.feeds)
     app.include_router(system.router)
     return app
 

@@ -216,6 +216,30 @@ class ChangeSource(Base, table=True):
     source: str = Field(sa_type=Text)
 
 
+class Calendar(Base, table=True):
+    """A feed of a user's tasks that calendars subscribe to. Of its address a hash is kept."""
+
+    __tablename__ = "calendars"
+    __table_args__ = (
+        OwnersKey("id"),
+        Index("calendars_secret_idx", "user_id", "secret_hash", unique=True),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(
+        default=None, sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    )
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
+    name: str = Field(sa_type=Text)
+    secret_hash: str = Field(sa_type=Text)
+    component: str = Field(sa_type=Text)  # what a task is there: `todo` or `event`
+    alarm: int | None = Field(default=None)  # minutes before it is due
+    filter: str = Field(sa_type=Text)  # JSON of the parameters that say which tasks
+    created_at: datetime | None = Field(
+        default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
+    )
+
+
 def schema(user_table: str, user_id_type: str) -> MetaData:
     """Return the tables where Better Auth's is called `user_table` (`users`, `neon_auth.user`, …).
 
@@ -261,4 +285,5 @@ idempotency_keys: Table = Base.metadata.tables["idempotency_keys"]
 change_counters: Table = Base.metadata.tables["change_counters"]
 task_events: Table = Base.metadata.tables["task_events"]
 change_sources: Table = Base.metadata.tables["change_sources"]
+calendars: Table = Base.metadata.tables["calendars"]
 users: Table = Base.metadata.tables["user"]

@@ -7,3 +7,4 @@ SELECT create_distributed_table('idempotency_keys', 'user_id', colocate_with => 
 SELECT create_distributed_table('change_counters', 'user_id', colocate_with => 'tasks');
 SELECT create_distributed_table('task_events', 'user_id', colocate_with => 'tasks');
 SELECT create_distributed_table('change_sources', 'user_id', colocate_with => 'tasks');
+SELECT create_distributed_table('calendars', 'user_id', colocate_with => 'tasks');

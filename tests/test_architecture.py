@@ -47,6 +47,7 @@ LAYERS = (
     ("web",),
     ("deps",),
     ("tasks",),
+    ("calendar",),
     ("main", "purge"),
     ("__main__",),
 )
@@ -94,7 +95,7 @@ STATEMENTS_ELSEWHERE = {
 OF_MANY = {"backend.purge", "backend.tasks.changes.counters"}
 
 # What is loaded when it is needed, and not before: who imports it says why.
-LATE = {"backend.migrations", "backend.auth.jwks"}
+LATE = {"backend.migrations", "backend.auth.jwks", "backend.calendar.feed"}
 
 
 class Module(NamedTuple):
@@ -319,6 +320,8 @@ from fastapi import FastAPI
 from pydantic_settings import BaseSettings
 from sqlalchemy import Engine
 from asyncio import AbstractEventLoop
+if "icalendar" in sys.modules:
+    seen.append("loads icalendar, which takes a quarter of a second")
 for thing in gc.get_objects():
     if isinstance(thing, (FastAPI, BaseSettings, Engine, AbstractEventLoop)):
         seen.append("makes a " + type(thing).__name__)

@@ -82,6 +82,11 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "stream_keepalive": [("0.5", 0.5), ("60", 60.0)],
     "cors_headers": [("X-One, x-two", ["X-One", "x-two"])],
     "trust_forwarded_prefix": [("true", True), ("false", False)],
+    "public_url": [
+        ("https://api.example.com", "https://api.example.com"),
+        ("https://example.com/v1/", "https://example.com/v1"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+    ],
     "cors_origins": [
         ("https://a.example.com", ["https://a.example.com"]),
         (
@@ -161,6 +166,7 @@ BAD: dict[str, list[str]] = {
     "stream_keepalive": ["0", "61", "often"],
     "cors_headers": ["*", "a b"],
     "trust_forwarded_prefix": ["perhaps"],
+    "public_url": ["api.example.com", "webcal://a.example.com", "https://a b", "https://a.example.com?x=1"],
     "port": ["-1", "65536", "http", "80.5"],
     "connections_max": ["0", "100001"],
     "connections_per_address": ["0"],

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.conftest import Client, Sent, token_for
-from tests.test_openapi import SYSTEM, Operation, operations
+from tests.test_openapi import BY_SECRET, SYSTEM, Operation, operations
 
 MISSING = 2**62
 
@@ -39,6 +39,10 @@ BODIES: dict[str, tuple[Any, ...]] = {
     "restore_task": (None,),
     "undo_task": (None,),
     "undo_change": (None,),
+    "create_calendar": ({}, {"name": "bob's", "component": "todo", "alarm": 5, "filter": {"tag": "a"}}),
+    "list_calendars": (None,),
+    "delete_calendar": (None,),
+    "get_calendar": (None,),
 }
 
 # The parameters that an operation cannot do without.
@@ -58,6 +62,8 @@ READING = {
     "watch_changes",
     "get_history",
     "get_trash",
+    "list_calendars",
+    "get_calendar",
 }
 
 # The operations on a task that may be in the trash.
@@ -83,9 +89,11 @@ def options(operation: Operation, body: Any, headers: dict[str, str] | None = No
 
 def address(operation: Operation, user_id: str, task_id: int) -> str:
     """The operation's path with these ids in it."""
-    if unknown := operation.parameters - {"user_id", "task_id", "change"}:
+    if unknown := operation.parameters - {"user_id", "task_id", "change", "calendar_id", "secret"}:
         pytest.fail(f"{operation.id} has {unknown} in its path: fill in another user's in these tests")
-    return operation.path.format(user_id=user_id, task_id=task_id, change=1)
+    return operation.path.format(
+        user_id=user_id, task_id=task_id, change=1, calendar_id=task_id, secret="guessed"
+    )
 
 
 def requests(app: FastAPI, parameter: str) -> Iterator[tuple[Operation, Any]]:
@@ -350,6 +358,7 @@ async def test_a_request_cannot_name_its_owner_or_its_id(app: FastAPI, alice: Cl
     hers = await alice.new_task("alice's")
     named = {"id": hers["id"], "user_id": "alice", "userId": "alice", "owner": "alice"}
     concerned = [operation for operation in operations(app) if "requestBody" in operation.spec]
+    concerned = [operation for operation in concerned if operation.name != "create_calendar"]
     assert {operation.name for operation in concerned} >= {"create_task", "run_batch", "import_tasks"}
     for operation in concerned:
         for number, body in enumerate(bodies(operation)):
@@ -404,7 +413,32 @@ async def test_without_a_good_token_nothing_is_done(
                 if operation.id in SYSTEM:
                     assert response.status_code == 200, case
                     continue
+                if operation.id in BY_SECRET:
+                    assert (response.status_code, statements) == (404, []), case
+                    continue
                 assert response.status_code == 401, case
                 assert response.headers["www-authenticate"] == "Bearer", case
                 assert statements == [], case
     assert (await alice.get("/api/tasks")).json() == [hers]
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/bob"])
+async def test_a_calendar_is_ones_own(
+    alice: Client, bob: Client, client: Client, statements: Sent, prefix: str
+) -> None:
+    """Another's calendar is neither listed nor deleted, and what one's own shows is one's own tasks."""
+    await both_have(alice, bob)
+    await alice.post("/api/calendar", json={"name": "alice's"})
+    [hers] = (await alice.get("/api/calendar")).json()
+    own = (await bob.post(f"{prefix}/calendar", json={"filter": {"status": "all"}})).json()
+    assert [found["id"] for found in (await bob.get(f"{prefix}/calendar")).json()] == [own["id"]]
+    answers, sent = [], []
+    for calendar_id in (hers["id"], MISSING):
+        statements.clear()
+        answers.append(comparable(await bob.delete(f"{prefix}/calendar/{calendar_id}")))
+        sent.append(list(statements))
+    assert answers[0][0] == 404
+    assert (answers[0], sent[0]) == (answers[1], sent[1])
+    shown = (await client.get(own["url"])).text
+    assert (shown.count("SUMMARY:bob's"), shown.count("alice")) == (2, 0)
+    assert (await alice.get("/api/calendar")).json() == [hers]

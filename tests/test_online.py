@@ -126,6 +126,7 @@ async def test_a_run_that_ended_anywhere_is_taken_up(
             ("0005", 9),
             ("0006", 1),
             ("0007", 1),
+            ("0008", 2),
         ):
             for ends in range(100):
                 lives = ends

@@ -13,10 +13,16 @@ pytestmark = on_sqlite
 
 # The operations that need no token.
 SYSTEM = {"root", "health", "ready"}
+# Nor do those whose address is the secret that lets one in.
+BY_SECRET = {"get_calendar"}
 
 JSON = {"application/json"}
 FILES = {"application/x-ndjson", "text/csv"}
-MEDIA_TYPES = {"export_tasks": FILES, "watch_changes": {"text/event-stream"}}
+MEDIA_TYPES = {
+    "export_tasks": FILES,
+    "watch_changes": {"text/event-stream"},
+    "get_calendar": {"text/calendar"},
+}
 UPLOADS = FILES | {"text/tab-separated-values", "application/vnd.ms-excel", "multipart/form-data"}
 UPLOADS |= {"application/json"}
 
@@ -117,6 +123,9 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("restore_task", "POST", "/api/tasks/{task_id}/restore"),
         ("undo_task", "POST", "/api/tasks/{task_id}/undo"),
         ("undo_change", "POST", "/api/tasks/undo/{change}"),
+        ("create_calendar", "POST", "/api/calendar"),
+        ("list_calendars", "GET", "/api/calendar"),
+        ("delete_calendar", "DELETE", "/api/calendar/{calendar_id}"),
         ("list_tasks_of_user", "GET", "/api/{user_id}/tasks"),
         ("create_task_of_user", "POST", "/api/{user_id}/tasks"),
         ("delete_all_of_user", "DELETE", "/api/{user_id}/tasks"),
@@ -141,6 +150,10 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("restore_task_of_user", "POST", "/api/{user_id}/tasks/{task_id}/restore"),
         ("undo_task_of_user", "POST", "/api/{user_id}/tasks/{task_id}/undo"),
         ("undo_change_of_user", "POST", "/api/{user_id}/tasks/undo/{change}"),
+        ("create_calendar_of_user", "POST", "/api/{user_id}/calendar"),
+        ("list_calendars_of_user", "GET", "/api/{user_id}/calendar"),
+        ("delete_calendar_of_user", "DELETE", "/api/{user_id}/calendar/{calendar_id}"),
+        ("get_calendar", "GET", "/api/calendar/{secret}.ics"),
         ("root", "GET", "/"),
         ("health", "GET", "/health"),
         ("ready", "GET", "/ready"),
@@ -179,6 +192,9 @@ def test_every_operation_documents_its_answers(app: FastAPI) -> None:
         expected |= {"415"} if "requestBody" in operation.spec else set()
         if operation.id in SYSTEM:
             expected = {"503"} if operation.id == "ready" else set()
+        if operation.id in BY_SECRET:
+            expected -= {"401", "403"}
+            expected |= {"404"}
         if not is_of_tasks(operation):  # another noun has errors of its own besides
             errors &= expected
         assert errors == expected, f"{operation.id}: name its errors in responses=documented(…)"
@@ -254,13 +270,13 @@ def test_the_document_says_that_a_title_is_not_blank(app: FastAPI) -> None:
 
 
 def test_bearer_tokens_are_declared(app: FastAPI) -> None:
-    """All but the system's operations ask for the one bearer scheme, so that clients and Swagger send it."""
+    """All but the system's and a secret's ask for the one bearer scheme: clients and Swagger send it."""
     schemes = app.openapi()["components"]["securitySchemes"]
     [(name, scheme)] = schemes.items()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for operation in operations(app):
         security = operation.spec.get("security")
-        assert security == (None if operation.id in SYSTEM else [{name: []}]), (
+        assert security == (None if operation.id in SYSTEM | BY_SECRET else [{name: []}]), (
             f"{operation.id}: depend on CallerDep"
         )
 

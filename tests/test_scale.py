@@ -61,6 +61,10 @@ WALK: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", "/api/tasks/trash", {}, 200),
     ("DELETE", "/api/tasks/trash", {}, 200),
     ("DELETE", "/api/tasks", {"params": {"completed": "true"}}, 200),
+    ("POST", "/api/calendar", {"json": {"filter": {"status": "all"}}}, 201),
+    ("GET", "/api/calendar", {}, 200),
+    ("GET", "/api/calendar/{secret}.ics", {}, 200),
+    ("DELETE", "/api/calendar/{calendar_id}", {}, 204),
 ]
 
 
@@ -83,8 +87,12 @@ async def test_every_operation_works_on_partitions(app: FastAPI, alice: Client, 
         for operation in operations(app)
         if "user_id" not in operation.parameters
     }
+    secret = ""
     for number, (method, path, sent, status) in enumerate(WALK):
-        response = await alice.request(method, path.format(task_id=2, change=1), **sent)
+        ids = {"task_id": 2, "change": 1, "calendar_id": 1, "secret": secret}
+        response = await alice.request(method, path.format(**ids), **sent)
+        if path == "/api/calendar" and method == "POST":
+            secret = response.json()["url"].rpartition("/")[2].removesuffix(".ics")
         assert response.status_code == status, f"{number}: {method} {path}: {response.text}"
     titles = [task["title"] for task in (await alice.get("/api/tasks")).json()]
     assert titles == ["e", "a series"]

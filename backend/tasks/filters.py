@@ -145,6 +145,12 @@ class TaskFilter(BaseModel):
         return {"pending": False, "completed": True}.get(self.status)
 
     @property
+    def is_of_the_moment(self) -> bool:
+        """Whether tasks come to meet it, or cease to, with time alone."""
+        moments = (self.due_before, self.due_after, self.created_after, self.updated_after)
+        return self.overdue is not None or any(isinstance(moment, str) for moment in moments)
+
+    @property
     def words(self) -> list[str]:
         """The words searched for, folded, in an order that is theirs alone."""
         return sorted(word for word in map(fold, (self.search or "").split()) if word)

@@ -18,6 +18,7 @@ REMEMBERED_MAX = 512  # bytes of a query string
 
 _HEAD = "task_api.head"  # in the scope: whether the client wants no body
 _PREFIX = re.compile(rb"(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 
 
@@ -53,6 +54,25 @@ def address(request: Request) -> str:
     """The path of a request as its client has to write it, prefixes included and percent-encoded."""
     scope = request.scope
     return _quoted(scope.get("root_path", "") + get_route_path(scope))
+
+
+def is_feed(path: str) -> bool:
+    """Whether a path is the secret address of a calendar, for which nobody has to be known."""
+    return path.startswith("/api/calendar/") and path.endswith(".ics")
+
+
+def base_url(request: Request, public_url: str | None) -> str:
+    """Where clients reach this service, for an address that is handed on: without a slash at its end.
+
+    That is `public_url`, or else what the request was sent to, as far as its Host header can be one.
+    """
+    if public_url is not None:
+        return public_url
+    scope, host = request.scope, request.headers.get("host", "")
+    if _HOST.fullmatch(host) is None:
+        name, port = scope.get("server") or ("localhost", None)
+        host = f"{name}:{port}" if port else name
+    return f"{scope['scheme']}://{host}{quote(scope.get('root_path', ''))}"
 
 
 def snake_case(name: str) -> str:

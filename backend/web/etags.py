@@ -62,6 +62,9 @@ def named_etags(if_none_match: str) -> Iterator[str]:
 
 def is_unchanged(if_none_match: str | None, row: Versioned) -> bool:
     """Whether the client has this version already."""
-    return if_none_match is not None and any(
-        named in ("*", etag(row)) for named in named_etags(if_none_match)
-    )
+    return if_none_match is not None and has(if_none_match, etag(row))
+
+
+def has(if_none_match: str, tag: str) -> bool:
+    """Whether an If-None-Match header names an ETag, weak or not, or any."""
+    return any(named in ("*", tag) for named in named_etags(if_none_match))

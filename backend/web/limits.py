@@ -16,7 +16,11 @@ from backend.errors import TooManyRequests
 
 WINDOW = 60  # seconds
 KEYS_MAX = 50_000  # users or addresses of a generation, of which two are kept: 12 MB at most
-SESSIONS_MAX, SESSION_MAX = 4096, 1024  # sessions that are remembered, characters of each: 5 MB at most
+SESSIONS_MAX, SESSION_MAX = (
+    4096,
+    1024,
+)  # sessions and calendars that are remembered, characters of each: 5 MB at most
+FEED_QUOTA = 20  # requests of a calendar in a minute: programs come every few minutes, from several devices
 NAME_MAX = 64  # characters of an address that is none
 
 # In the scope: what the answer's headers will have beside its own; whether its address was counted.
@@ -77,6 +81,7 @@ class Limits:
         per_user, per_address = settings.rate_limit, settings.rate_limit_anonymous
         self._users = RateLimit("user", per_user) if per_user else None
         self._addresses = RateLimit("address", per_address) if per_address else None
+        self._feeds = RateLimit("calendar", FEED_QUOTA)
         self._sessions: dict[str, str] = {}
 
     def count_user(self, scope: Scope, user_id: str) -> None:
@@ -119,8 +124,35 @@ class Limits:
             if key is not None and self._addresses.is_spent(key):
                 self.count_address(scope)
 
+    def count_feed(self, scope: Scope, feed: str) -> None:
+        """Count a request for a calendar that is there, by whatever it is known by.
+
+        Raises:
+            TooManyRequests: there were too many.
+        """
+        _count(scope, self._feeds, feed)
+
+    def before_feed(self, scope: Scope, feed: str) -> None:
+        """Refuse what the database would be asked about, if it is known already that a 429 will follow.
+
+        A calendar that was there lately is asked for whoever else guesses from its address.
+
+        Raises:
+            TooManyRequests: so it is.
+        """
+        if self._feeds.is_spent(feed):
+            self.count_feed(scope, feed)
+        elif feed not in self._sessions and self._addresses is not None:
+            key = address(scope)
+            if key is not None and self._addresses.is_spent(key):
+                self.count_address(scope)
+
+    def forget(self, session: str) -> None:
+        """Note that what was remembered is no more."""
+        self._sessions.pop(session, None)
+
     def remember(self, session: str, user_id: str) -> None:
-        """Note whom a session stood for when it was looked up."""
+        """Note whom a session, or a calendar, stood for when it was looked up."""
         if len(session) <= SESSION_MAX:
             if len(self._sessions) >= SESSIONS_MAX:
                 del self._sessions[next(iter(self._sessions))]

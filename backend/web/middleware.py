@@ -15,12 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backend.config import Settings
 from backend.engine.gate import NOBODY, Gate, asking
 from backend.errors import ApiError, Overloaded, RepeatedHeader, TooManyRequests
-from backend.web.addresses import settled
+from backend.web.addresses import is_feed, settled
 from backend.web.answers import PIECE, Outbox, Unread
 from backend.web.cors import Cors
 from backend.web.handlers import REASON, problem
 from backend.web.limits import ANSWER_HEADERS, UNLIMITED_PATHS, Limits
-from backend.web.logs import log_request, request_id
+from backend.web.logs import log_request, request_id, without_secrets
 
 log = logging.getLogger("backend.requests")
 
@@ -51,6 +51,14 @@ _DOCS_HEADERS = [
         b"style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
         b"frame-ancestors 'none'",
     ),
+]
+
+
+# What a calendar program may keep, if it asks whether that is the newest; search engines may not.
+_FEED_HEADERS = [
+    *(header for header in _HEADERS if header[0] != b"cache-control"),
+    (b"cache-control", b"private, no-cache"),
+    (b"x-robots-tag", b"noindex"),
 ]
 
 
@@ -96,7 +104,7 @@ class RequestMiddleware:
         method = scope["method"]
         scope = settled(scope, read.prefix if self._trusts_prefix else b"")
         path = get_route_path(scope)
-        headers = _DOCS_HEADERS if path == self._docs_path else _HEADERS
+        headers = _DOCS_HEADERS if path == self._docs_path else _FEED_HEADERS if is_feed(path) else _HEADERS
         headers = scope[ANSWER_HEADERS] = [*headers, (b"x-request-id", own_id)]
         exchange = scope[_EXCHANGE] = _Exchange(
             path, receive, send, read, self._outbox, headers, is_head=method == "HEAD"
@@ -140,8 +148,8 @@ class RequestMiddleware:
         is_api = path.startswith("/api/")
         if is_api and self._gate.is_full and self._gate.refuses(self._who(read)):
             raise Overloaded
-        if is_api and (read.authorization or read.has_cookie):
-            return  # whether that is good is found out where users are
+        if is_api and (read.authorization or read.has_cookie or is_feed(path)):
+            return  # whether that is good is found out where users and calendars are
         if path in UNLIMITED_PATHS or scope["method"] == "OPTIONS" or self._who(read):
             return
         self._limits.count_address(scope)
@@ -264,7 +272,7 @@ def _log_request(method: str, scope: Scope, status: int, seconds: float) -> None
     """
     fields: dict[str, object] = {
         "method": method,
-        "path": scope["raw_path"].decode("ascii", "backslashreplace"),
+        "path": without_secrets(scope["raw_path"]).decode("ascii", "backslashreplace"),
         "status": status,
         "ms": round(seconds * 1000, 1),
         "user": scope.get("user_id", "-"),
