@@ -280,6 +280,13 @@ async def test_clocks_change_as_they_do(alice: Client, zone: str) -> None:
     [told] = [part for part in calendar.subcomponents if isinstance(part, icalendar.Timezone)]
     assert told["TZID"] == zone
     clock, known = told.to_tz(lookup_tzid=False), ZoneInfo(zone)
+    observances: list[Any] = told.subcomponents[1:]
+    for part in observances:
+        # Each begins at a moment, told in the time until then: no program may be off by an hour on that day.
+        before, after = part["TZOFFSETFROM"].td, part["TZOFFSETTO"].td
+        begins = (part["DTSTART"].dt - before).replace(tzinfo=UTC)
+        assert begins.astimezone(known).utcoffset() == after
+        assert (begins - timedelta(seconds=1)).astimezone(known).utcoffset() == before
     looked_at = [datetime(2026, 3, 6, tzinfo=UTC) + timedelta(weeks=week) for week in range(0, 1000, 5)]
     for year in (2026, 2027, 2044):
         for change in changes(known, year):
