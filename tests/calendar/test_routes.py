@@ -209,9 +209,10 @@ async def test_what_has_not_changed_is_not_read_again(
 async def test_time_alone_makes_it_new(
     alice: Client, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once a day, and once an hour where it shows what is overdue."""
-    urls = {hours: await subscribe(alice, filter=said) for hours, said in ((24, {}), (1, {"overdue": True}))}
-    etags: dict[int, list[str]] = {24: [], 1: []}
+    """Once a day, and often where it shows what is overdue, or what today is somewhere."""
+    filters = {"all": {}, "overdue": {"overdue": True}, "today": {"due_before": "today"}}
+    urls = {name: await subscribe(alice, filter=said) for name, said in filters.items()}
+    etags: dict[str, list[str]] = {name: [] for name in filters}
     for hour in range(48):
 
         class Clock(datetime):
@@ -224,8 +225,7 @@ async def test_time_alone_makes_it_new(
         if hour in (0, 1, 23, 24, 25, 47):
             for kind, url in urls.items():
                 etags[kind].append((await client.get(url)).headers["etag"])
-    assert len(set(etags[24])) == 2
-    assert len(set(etags[1])) == 6
+    assert {name: len(set(found)) for name, found in etags.items()} == {"all": 2, "overdue": 6, "today": 6}
 
 
 async def test_a_head_is_answered_without_the_tasks(alice: Client, client: Client, statements: Sent) -> None:
