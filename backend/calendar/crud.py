@@ -49,7 +49,7 @@ _FIND = (
 # What an entry of a calendar is made of.
 _NAMES = (
     *("id", "title", "description", "completed", "completed_at", "priority", "tags"),
-    *("timezone", "recurring_pattern", "series_start", "series_due", "due_at", "due_day"),
+    *("timezone", "recurring_pattern", "recur_from", "series_start", "series_due", "due_at", "due_day"),
     *("version", "created_at", "updated_at"),
 )
 _SHOWN = tuple(tasks.c[name] for name in _NAMES)

@@ -242,6 +242,13 @@ async def test_a_last_or_completed_occurrence_does_not_recur(alice: Client) -> N
     assert len(await entries(alice)) == 1
 
 
+async def test_a_series_that_is_counted_from_completions_shows_the_task_alone(alice: Client) -> None:
+    """When it is due next nobody knows before it is done."""
+    await alice.new_task(due_date="2026-03-03", recurring_pattern="weekly", recur_from="completion")
+    [(entry, _)] = await entries(alice)
+    assert (entry["DUE"].dt, "RRULE" in entry) == (date(2026, 3, 3), False)
+
+
 async def test_the_edges_of_time_are_shown(alice: Client) -> None:
     """The first and the last days that there are, whole and not, in series and alone."""
     for due in ("0001-01-01", "0001-01-01T00:00:00Z", "9999-12-31", "9999-12-31T23:59:59.999999Z"):
