@@ -32,11 +32,14 @@ from tests.conftest import (
     Databases,
     Sent,
     add_user,
+    on_postgresql,
     on_sqlite,
     settings_for,
     token_for,
 )
 from tests.streams import Event, Watch, until
+from tests.tasks.test_changes import Copy, everything, write_at_once
+from tests.test_hot_path import CALLS, SLACK, calls
 
 
 @pytest.fixture
@@ -54,6 +57,12 @@ def settings(database_url: str) -> Settings:
 def own_writes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks for changes of their own accord."""
     monkeypatch.setattr(hub, "POLL_SECONDS", 1000.0)
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others change is looked for in no time."""
+    monkeypatch.setattr(hub, "POLL_SECONDS", 0.02)
 
 
 async def cursor_of(client: Client) -> str:
@@ -346,6 +355,32 @@ async def test_nothing_is_held_while_it_is_open(app: FastAPI, alice: Client) -> 
     assert (app.state.hub._watched, app.state.hub._silent) == ({}, {})
 
 
+@on_sqlite
+async def test_a_stream_is_one_task(app: FastAPI, alice: Client) -> None:
+    """The request's own, and one for all that looks for changes."""
+    before = len(asyncio.all_tasks())
+    async with AsyncExitStack() as stack:
+        watches = [await stack.enter_async_context(Watch(app)) for _ in range(3)]
+        await alice.new_task()
+        for watch in watches:
+            while (await watch.event()).name != "change":
+                pass
+        assert len(asyncio.all_tasks()) == before + len(watches) + 1
+
+
+@on_sqlite
+async def test_opening_costs_what_a_request_does(app: FastAPI, alice: Client) -> None:
+    """Counted in calls of functions, the client's own included: at most twice those of reading a task."""
+    async with Watch(app):
+        pass
+
+    async def opened() -> None:
+        await stack.enter_async_context(Watch(app))
+
+    async with AsyncExitStack() as stack:
+        assert await calls(opened()) < 2 * CALLS["get"] * SLACK
+
+
 async def test_a_head_has_no_stream(app: FastAPI, alice: Client) -> None:
     """HEAD has the headers of GET, and ends."""
     async with Watch(app, method="HEAD") as watch:
@@ -404,9 +439,9 @@ async def copies(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield start
 
 
-async def test_another_copys_write_reaches_a_stream(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("often")
+async def test_another_copys_write_reaches_a_stream(copies: Copies) -> None:
     """A write through one copy of the service is told in the streams of another, by one statement for all."""
-    monkeypatch.setattr(hub, "POLL_SECONDS", 0.02)
     (one, _), (_, client) = await copies(), await copies()
     sent = Sent()
     sent.watch(one.state.database)
@@ -425,9 +460,9 @@ async def test_another_copys_write_reaches_a_stream(copies: Copies, monkeypatch:
     assert all("change_counters.user_id, change_counters.seq" in statement for statement in sent)
 
 
+@pytest.mark.usefixtures("often")
 async def test_a_silent_database_may_sleep(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody does anything nobody looks for changes; whoever comes then catches up, for all."""
-    monkeypatch.setattr(hub, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(hub, "ASLEEP_SECONDS", 0.2)
     (one, busy), (_, client) = await copies(), await copies()
     sent = Sent()
@@ -448,6 +483,27 @@ async def test_a_silent_database_may_sleep(copies: Copies, monkeypatch: pytest.M
         assert (await busy.get("/api/tasks/999")).status_code == 404
         assert (await watch.event()).name == "change"
         assert len(sent) >= 2
+
+
+@on_postgresql
+@pytest.mark.usefixtures("often")
+async def test_a_copy_kept_by_events_misses_nothing(app: FastAPI, database_url: str, alice: Client) -> None:
+    """Who asks for changes only when told has all, whoever writes, however late it is committed."""
+    tasks = [await alice.new_task(f"t{number}") for number in range(40)]
+    copy = Copy(alice, limit=7)
+
+    async def read(watch: Watch) -> None:
+        while True:
+            await watch.event()
+            await copy.update()
+
+    async with Watch(app) as watch:
+        reading = asyncio.create_task(read(watch))
+        await write_at_once(database_url, [task["id"] for task in tasks])
+        last = await cursor_of(alice)
+        await until(lambda: copy.cursor == last)
+        reading.cancel()
+    assert copy.tasks == await everything(alice)
 
 
 async def test_the_less_happens_the_less_is_asked(app: FastAPI) -> None:

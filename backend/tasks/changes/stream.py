@@ -7,7 +7,7 @@ import time
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from backend.errors import ApiError
 from backend.tasks.changes.cursors import to_place
@@ -118,8 +118,10 @@ class EventStream(Response):
         Raises:
             Unread: the client does not read.
         """
+        await send(_part(first))
         self._send = send
-        self._writer = asyncio.create_task(self._write(first))
+        if self._next is not None:
+            self._work()
         left = min(self._hub.seconds * random.uniform(*AGE), self._expires - time.time())  # noqa: S311 - no secret
         try:
             until = 0.0 if self._over else asyncio.get_running_loop().time() + left
@@ -128,6 +130,7 @@ class EventStream(Response):
                     pass
             return True
         except TimeoutError:
+            self._over = True
             await asyncio.sleep(0)  # what has been begun in this moment is still sent
             if self._failure is not None:
                 raise self._failure from None
@@ -140,20 +143,22 @@ class EventStream(Response):
                 self._writer.cancel()
 
     def _work(self) -> None:
-        if self._writer is None and self._send is not None:
+        if self._writer is None and self._send is not None and not self._over:
             self._writer = asyncio.create_task(self._write())
 
-    async def _write(self, text: bytes | None = None) -> None:
+    async def _write(self) -> None:
         assert self._send is not None
         try:
-            while text is not None or self._next is not None:
-                if text is None:
-                    text, self._next = self._next or self._hub.event(self._user_id), None
-                await self._send({"type": "http.response.body", "body": text, "more_body": True})
+            while self._next is not None:
+                text, self._next = self._next or self._hub.event(self._user_id), None
                 self._hub.sent(self)
-                text = None
+                await self._send(_part(text))
         except Exception as error:
             self._failure = error
             self.end()
         finally:
             self._writer = None
+
+
+def _part(text: bytes) -> Message:
+    return {"type": "http.response.body", "body": text, "more_body": True}
