@@ -10,13 +10,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
 import pytest
 
+from backend.main import create_app
 from tests.chaos.conftest import USERS, Report, Service
 from tests.chaos.load import Ledger
+from tests.chaos.test_streams import slowest_news
+from tests.conftest import Client, add_user, settings_for, token_for
 from tests.postgres import SYSTEM_USER, Postgres, free_port
 from tests.scratch import scratch
 from tests.server import sign_up
+from tests.tasks.test_changes import nothing_is_missed
 
 pytestmark = pytest.mark.chaos
 
@@ -107,6 +112,27 @@ async def test_two_services_behind_a_pooler(two: list[Service], database: str, r
     served, failures = await used(two, database, report, 1000)
     assert served >= 2000
     assert not failures
+
+
+async def test_no_reader_misses_what_is_committed_late(pooled: str, database: str) -> None:
+    """Eight writers of one user, some slow to commit, all behind the pooler: nothing is stale in the end."""
+    settings = settings_for(pooled, database_url_unpooled=database, database_prepared_statements=False)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        await add_user(app, "alice")
+        headers = {"Authorization": f"Bearer {token_for('alice')}"}
+        transport = httpx.ASGITransport(app)
+        async with Client(transport=transport, base_url="http://test", headers=headers) as alice:
+            await nothing_is_missed(alice, pooled)
+
+
+async def test_another_services_write_reaches_a_stream(
+    two: list[Service], database: str, report: Report
+) -> None:
+    """What is written through one service is told in the streams of the other, where LISTEN would be deaf."""
+    for service in two:
+        service.settings["DATABASE_PREPARED_STATEMENTS"] = "false"
+    report(await slowest_news(two, database))
 
 
 async def test_prepared_statements_behind_a_pooler_that_knows_none(

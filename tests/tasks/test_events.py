@@ -526,7 +526,7 @@ async def test_a_database_that_is_down_ends_no_stream(
             raise DatabaseWaking
         return await counters.get_counters(statements, user_ids)
 
-    monkeypatch.setattr(hub, "PAUSE", 0.005)
+    monkeypatch.setattr(hub, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(hub, "get_counters", get_counters)
     async with Watch(app) as watch:
         await watch.event()

@@ -205,7 +205,9 @@ class Hub:
                 failures += 1
             if failures:
                 self._written.update(users)
-            await asyncio.sleep(min(PAUSE * 2 ** min(failures, 9), RETRY_SECONDS))
+            await asyncio.sleep(PAUSE)
+            if failures:
+                await self._woken(min(2.0**failures, RETRY_SECONDS))
 
     async def _until_due(self) -> None:
         now = asyncio.get_running_loop().time
@@ -213,10 +215,14 @@ class Hub:
             self._due = self._looked_at + self._interval(now())
             if now() >= self._due:
                 return
-            self._wake.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(None if self._due == inf else self._due):
-                    await self._wake.wait()
+            await self._woken(None if self._due == inf else self._due - now())
+
+    async def _woken(self, seconds: float | None) -> None:
+        """Wait until something happens, or for so many seconds."""
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     def _interval(self, now: float) -> float:
         """How much time there is between two looks at all, the longer the less happens."""
