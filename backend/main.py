@@ -49,7 +49,7 @@ from backend.web.cursor import CursorCodec
 from backend.web.hot_routes import HotRoutes
 from backend.web.limits import Limits
 from backend.web.middleware import RequestMiddleware
-from backend.web.protocol import STOP, affordable
+from backend.web.protocol import affordable
 from backend.web.registration import add_routes, operation_id, routes_under
 
 DOCS_PATH = "/docs"
@@ -106,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gate=app.state.database.gate,
         limits=app.state.limits,
         known=partial(known_user, app.state.verifier),
+        stop=app.state.hub.stop,
         docs_path=DOCS_PATH,
         settings=settings,
     )
@@ -180,7 +181,7 @@ def spared_garbage_collection() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
     try:
         await prepare(database, app.state.settings)
@@ -194,7 +195,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         raise
     try:
         with spared_garbage_collection():
-            yield {STOP: app.state.hub.stop}
+            yield
     finally:
         await app.state.hub.close()
         if app.state.jwks is not None:

@@ -28,6 +28,7 @@ BODY_MAX = 1024 * 1024
 BODY_SECONDS = 30.0  # without a byte of a body that somebody waits for, where the server has no bound
 
 BODY_COMES = "task_api.body_comes"  # among a scope's extensions: the server itself bounds the wait for a body
+STOP = "task_api.stop"  # in the lifespan's state: what is to be called, maybe often, once the server stops
 _EXCHANGE = "task_api.exchange"  # in the scope: this request's _Exchange
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 
@@ -79,6 +80,7 @@ class RequestMiddleware:
         gate: Gate,
         limits: Limits,
         known: Callable[[bytes], str],
+        stop: Callable[[], None],
         docs_path: str,
         settings: Settings,
     ) -> None:
@@ -86,6 +88,7 @@ class RequestMiddleware:
         self._gate = gate
         self._limits = limits
         self._known = known  # whose an Authorization header is, where that is known already
+        self._stop = stop  # what to call once the server stops, which it tells nobody but its own connections
         self._docs_path = docs_path
         self._outbox = Outbox()
         self._trusts_prefix = settings.trust_forwarded_prefix
@@ -93,6 +96,8 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if "state" in scope:
+                scope["state"][STOP] = self._stop
             brief = _without_traceback(send) if scope["type"] == "lifespan" else send
             await self._app(scope, receive, brief)
             return

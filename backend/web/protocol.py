@@ -26,7 +26,7 @@ from backend.errors import (
 )
 from backend.web.answers import PIECE_SECONDS
 from backend.web.handlers import problem
-from backend.web.middleware import BODY_COMES
+from backend.web.middleware import BODY_COMES, STOP
 
 try:
     import resource
@@ -47,7 +47,6 @@ LINGER_SECONDS = 3.0  # so long what a refused client still sends is thrown away
 SWEEP_SECONDS = 1.0
 STOP_SECONDS = 5.0  # what a client may still take once the server stops: half of what requests may
 HEALTH = b"/health"
-STOP = "stop"  # in the lifespan's state: what is to be called, maybe often, once the server stops
 
 _EXTENSIONS: dict[str, dict[object, object]] = {BODY_COMES: {}}
 
@@ -184,7 +183,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         self.since = self._stops = self.loop.time()
         super().shutdown()
-        # What would not end by itself is told so. The application's lifespan says by whom.
+        # What would not end by itself is told so, by what the application has named at its start.
         if stop := self.app_state.get(STOP):
             stop()
 

@@ -30,6 +30,7 @@ from tests.conftest import (
     ORIGIN,
     Client,
     Databases,
+    MakeTables,
     Sent,
     add_user,
     on_postgresql,
@@ -402,8 +403,20 @@ async def test_browsers_may_read_it(app: FastAPI, alice: Client) -> None:
 
 
 @on_sqlite
-async def test_opening_counts_as_a_request(app: FastAPI, alice: Client, caplog: Any) -> None:
-    """It is one for the rate limit, and one line in the log, at its end."""
+async def test_opening_counts_as_a_request(settings: Settings, make_tables: MakeTables) -> None:
+    """It is one for the rate limit: who opens too many waits."""
+    app = create_app(settings.model_copy(update={"rate_limit": 2}))
+    await make_tables(app.state.database, settings)
+    async with app.router.lifespan_context(app), Watch(app) as one, Watch(app) as two, Watch(app) as three:
+        assert [watch.status for watch in (one, two, three)] == [200, 200, 429]
+        assert two.headers["ratelimit"] == '"user";r=0;t=60'
+        await three.end()
+        assert json.loads("".join(three.texts))["code"] == "too_many_requests"
+
+
+@on_sqlite
+async def test_a_stream_is_a_line_in_the_log(app: FastAPI, alice: Client, caplog: Any) -> None:
+    """At its end, with the time that it was open."""
     with caplog.at_level(logging.INFO, logger="backend.requests"):
         async with Watch(app) as watch:
             await watch.event()

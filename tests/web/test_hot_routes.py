@@ -18,7 +18,16 @@ from backend.main import create_app
 from backend.web.hot_routes import HotRoutes, is_hot
 from tests.conftest import Client, MakeTables, add_user, settings_for, token_for
 
-HOT = {"list_tasks", "create_task", "get_task", "put_task", "update_task", "complete_task", "delete_task"}
+HOT = {
+    "list_tasks",
+    "create_task",
+    "get_task",
+    "put_task",
+    "update_task",
+    "complete_task",
+    "delete_task",
+    "watch_changes",
+}
 
 JSON = {"content-type": "application/json"}
 PATHS = [

@@ -273,3 +273,26 @@ async def test_unread_answers_hold_a_bounded_memory(monkeypatch: pytest.MonkeyPa
         task.cancel()
     await asyncio.wait(tasks)
     assert outbox.held == 0
+
+
+async def test_a_stop_ends_streams() -> None:
+    """A server that stops tells the application so: a stream ends at once, as an answer does."""
+    request = GET % (b"/api/tasks/events", b"Authorization: Bearer %b\r\n" % token_for("alice").encode())
+    async with serving(create_app(settings_for("sqlite://", stream_seconds=600))) as wire:
+        reader, _ = await wire.connect(request)
+        await reader.readuntil(b"\n\n\r\n")
+        async with asyncio.timeout(TIMEOUT):
+            await wire.server.shutdown([])
+        assert await reader.read() == b"0\r\n\r\n"
+
+
+@pytest.mark.usefixtures("quick")
+async def test_no_bound_in_time_ends_a_stream() -> None:
+    """A stream that is read is left alone, however long it is silent."""
+    request = GET % (b"/api/tasks/events", b"Authorization: Bearer %b\r\n" % token_for("alice").encode())
+    settings = settings_for("sqlite://", stream_seconds=600, stream_keepalive=0.3)
+    async with serving(create_app(settings), timeout_keep_alive=0) as wire:
+        reader, _ = await wire.connect(request)
+        assert b"event: ready" in await reader.readuntil(b"\n\n\r\n")
+        for _ in range(2):
+            assert await reader.readuntil(b"\n\n\r\n") == b"3\r\n:\n\n\r\n"
