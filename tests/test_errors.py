@@ -20,7 +20,14 @@ from backend.errors import (
     Unauthorized,
     Unavailable,
 )
-from backend.tasks.errors import BatchFailed, ChangedSince, TaskLimitReached, TaskNotFound, VersionMismatch
+from backend.tasks.errors import (
+    BatchFailed,
+    ChangedSince,
+    TaskLimitReached,
+    TaskNotFound,
+    TooManyStreams,
+    VersionMismatch,
+)
 from backend.web.handlers import documented, problem
 
 
@@ -90,7 +97,9 @@ def test_every_error_becomes_an_answer(error: type[ApiError]) -> None:
     told = body["detail"] if error.status != 422 else body["detail"][0]["msg"]
     assert told == (str(error(*arguments)) or error.__doc__)
     assert ("www-authenticate" in response.headers) == issubclass(error, Unauthorized)
-    assert ("retry-after" in response.headers) == issubclass(error, Unavailable | TooManyKeys)
+    assert ("retry-after" in response.headers) == issubclass(
+        error, Unavailable | TooManyKeys | TooManyStreams
+    )
 
 
 def test_a_sentence_passed_in_is_the_detail() -> None:
