@@ -252,14 +252,14 @@ async def test_a_stream_ends_with_its_token(app: FastAPI, alice: Client) -> None
     async with Watch(app, token=token_for("alice", exp=expires)) as watch:
         await watch.end()
         assert watch.complete
-    assert expires - 0.1 < time.time() < expires + 1
+    assert expires - 0.1 < time.time() < expires + 5
 
 
 @on_sqlite
 async def test_a_stream_ends_with_its_session(app: FastAPI, alice: Client) -> None:
     """A session cookie opens one too, for as long as that lasts, and then is a 401."""
     await create_session_table(app)
-    await open_session(app, lasts=timedelta(seconds=0.4))
+    await open_session(app, lasts=timedelta(seconds=2))
     cookie = f"{COOKIE}={signed(TOKEN)}"
     async with Watch(app, authorization="", cookie=cookie) as watch:
         assert (await watch.event()).name == "ready"
@@ -280,7 +280,7 @@ async def test_a_stream_has_a_greatest_age(app: FastAPI, alice: Client) -> None:
             await watch.end()
             ends.append(loop.time() - began)
             assert watch.complete
-    assert 0.15 < max(ends) < 1
+    assert 0.15 < max(ends) < 5
 
 
 @on_sqlite
