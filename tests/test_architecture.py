@@ -48,6 +48,7 @@ LAYERS = (
     ("deps",),
     ("tasks",),
     ("calendar",),
+    ("tools",),
     ("main", "purge"),
     ("__main__",),
 )

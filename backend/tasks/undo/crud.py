@@ -120,9 +120,17 @@ async def undo_task(
 
 @one_transaction
 async def undo_change(
-    statements: Statements, user_id: str, change: int, *, force: bool, most: int | None = None
+    statements: Statements,
+    user_id: str,
+    change: int,
+    *,
+    force: bool,
+    most: int | None = None,
+    source: str | None = "undo",
 ) -> Undone:
     """Take all of a change back, or nothing; with `force` all but the tasks that have changed since.
+
+    `source` says who did it; None leaves that to whoever has begun the transaction.
 
     Raises:
         TaskLimitReached: with what it deleted the user would have more than `most` tasks.
@@ -157,7 +165,7 @@ async def undo_change(
             await _revert(
                 transaction, user_id, [row_of(event.before) for event in old[begin : begin + AT_ONCE]], there
             )
-        return Undone(change=await change_number(transaction, user_id, "undo"), tasks=len(undone))
+        return Undone(change=await change_number(transaction, user_id, source), tasks=len(undone))
 
 
 async def _revert(
