@@ -15,6 +15,7 @@ from backend.auth.caller import known_user
 from backend.auth.tokens import TokenVerifier
 from backend.calendar import routes as calendar
 from backend.config import Settings, load_settings
+from backend.conversations import routes as conversations
 from backend.db import Database
 from backend.deps import OwnedRoute, authenticated, require_own_path
 from backend.errors import (
@@ -68,6 +69,7 @@ NOUNS = (
     ("/tasks", undo.router),
     ("/calendar", calendar.router),
     ("", tasks.aliases),
+    ("/conversations", conversations.router),
 )
 
 log = logging.getLogger(__name__)

@@ -50,6 +50,21 @@ class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAME
     """The service's own tables and classes: SQLModel's are shared with whatever else is in the process."""
 
 
+def _id() -> Any:
+    return Field(
+        default=None, sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    )
+
+
+def _now() -> Any:
+    return Field(default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()})
+
+
+def _unique_where_said(name: str, column: str) -> Index:
+    said = text(f"{column} IS NOT NULL")
+    return Index(name, "user_id", column, unique=True, postgresql_where=said, sqlite_where=said)
+
+
 class User(Base, table=True):
     """Better Auth's table, column for column: either side may create it. Referenced, never written."""
 
@@ -94,32 +109,19 @@ class Task(Base, table=True):
         ),
         CheckConstraint("priority BETWEEN 1 AND 3", name="priority"),
         # What a file brings is imported once.
-        Index(
-            "tasks_import_idx",
-            "user_id",
-            "import_key",
-            unique=True,
-            postgresql_where=text("import_key IS NOT NULL"),
-            sqlite_where=text("import_key IS NOT NULL"),
-        ),
+        _unique_where_said("tasks_import_idx", "import_key"),
         Index("tasks_due_idx", "user_id", "due_at", "id"),
         # SQLite reuses the ids of deleted rows otherwise: a repeated DELETE could hit somebody's new task.
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(
-        default=None, sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
-    )
+    id: int | None = _id()
     user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
     title: str = Field(max_length=TITLE_MAX)
     description: str | None = Field(default=None, sa_type=Text)
     completed: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
-    created_at: datetime | None = Field(
-        default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
-    )
-    updated_at: datetime | None = Field(
-        default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
-    )
+    created_at: datetime | None = _now()
+    updated_at: datetime | None = _now()
     # In the order in which they came to be: a migration can only append.
     completed_at: datetime | None = Field(default=None)
     priority: str = Field(
@@ -166,9 +168,7 @@ class IdempotencyKey(Base, table=True):
     status: int | None = Field(default=None)
     headers: str | None = Field(default=None, sa_type=Text)
     body: str | None = Field(default=None, sa_type=Text)
-    created_at: datetime | None = Field(
-        default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
-    )
+    created_at: datetime | None = _now()
 
 
 class ChangeCounter(Base, table=True):
@@ -201,7 +201,7 @@ class TaskEvent(Base, table=True):
     seq: int = Field(primary_key=True, sa_type=BigInteger)
     task_id: int = Field(primary_key=True, sa_type=BigInteger)
     kind: str = Field(sa_type=Text)  # `created`, `updated` or `deleted`
-    at: datetime | None = Field(default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()})
+    at: datetime | None = _now()
     before: dict[str, Any] | None = Field(default=None, sa_type=Image)
 
 
@@ -226,18 +226,90 @@ class Calendar(Base, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(
-        default=None, sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
-    )
+    id: int | None = _id()
     user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
     name: str = Field(sa_type=Text)
     secret_hash: str = Field(sa_type=Text)
     component: str = Field(sa_type=Text)  # what a task is there: `todo` or `event`
     alarm: int | None = Field(default=None)  # minutes before it is due
     filter: str = Field(sa_type=Text)  # JSON of the parameters that say which tasks
-    created_at: datetime | None = Field(
-        default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()}
+    created_at: datetime | None = _now()
+
+
+class Conversation(Base, table=True):
+    """A user's talk with the assistant."""
+
+    __tablename__ = "conversations"
+    __table_args__ = (
+        OwnersKey("id"),
+        CheckConstraint(f"length(title) <= {TITLE_MAX}", name="title"),
+        # What the messages refer to: SQLite's primary key is the id alone.
+        Index("conversations_owner_idx", "user_id", "id", unique=True),
+        Index("conversations_recent_idx", "user_id", text("updated_at DESC"), text("id DESC")),
+        # The id that a client made up, of which it knows before we do.
+        _unique_where_said("conversations_client_idx", "client_id"),
+        {"sqlite_autoincrement": True},
     )
+
+    id: int | None = _id()
+    user_id: str = Field(foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
+    title: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": text("''")})
+    client_id: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime | None = _now()
+    updated_at: datetime | None = _now()
+    # Whoever answers holds the lease: a name that nobody else has, until when, and whether it shall stop.
+    lease: str | None = Field(default=None, sa_type=Text)
+    lease_until: datetime | None = Field(default=None)
+    stopping: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+
+    messages: list["Message"] = Relationship(
+        back_populates="conversation", passive_deletes="all", sa_relationship_kwargs={"lazy": "raise"}
+    )
+
+
+class Message(Base, table=True):
+    """What the user said, or what the assistant answered in one turn: all its steps and calls."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        OwnersKey("id"),
+        ForeignKeyConstraint(
+            ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
+        ),
+        CheckConstraint("role IN ('user', 'assistant')", name="role"),
+        Index("messages_conversation_idx", "user_id", "conversation_id", "id"),
+        # The same message sent twice is one.
+        _unique_where_said("messages_client_idx", "client_id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = _id()
+    user_id: str = Field(sa_type=UserId)
+    conversation_id: int = Field(sa_type=BigInteger)
+    role: str = Field(sa_type=Text)
+    content: str = Field(sa_type=Text)
+    # The steps and calls of an answer, as conversations/parts.py writes them.
+    parts: str = Field(default="[]", sa_type=Text, sa_column_kwargs={"server_default": text("'[]'")})
+    status: str = Field(
+        default="complete", sa_type=Text, sa_column_kwargs={"server_default": text("'complete'")}
+    )
+    client_id: str | None = Field(default=None, sa_type=Text)
+    tokens: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    created_at: datetime | None = _now()
+
+    conversation: Conversation = Relationship(
+        back_populates="messages", sa_relationship_kwargs={"lazy": "raise"}
+    )
+
+
+class AssistantUsage(Base, table=True):
+    """The tokens that a user's turns have cost on the last day that there were any."""
+
+    __tablename__ = "assistant_usage"
+
+    user_id: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
+    day: date
+    tokens: int = Field(sa_type=BigInteger)
 
 
 def schema(user_table: str, user_id_type: str) -> MetaData:
@@ -286,4 +358,7 @@ change_counters: Table = Base.metadata.tables["change_counters"]
 task_events: Table = Base.metadata.tables["task_events"]
 change_sources: Table = Base.metadata.tables["change_sources"]
 calendars: Table = Base.metadata.tables["calendars"]
+conversations: Table = Base.metadata.tables["conversations"]
+messages: Table = Base.metadata.tables["messages"]
+assistant_usage: Table = Base.metadata.tables["assistant_usage"]
 users: Table = Base.metadata.tables["user"]

@@ -49,6 +49,7 @@ LAYERS = (
     ("tasks",),
     ("calendar",),
     ("tools",),
+    ("tools", "conversations"),
     ("main", "purge"),
     ("__main__",),
 )

@@ -270,4 +270,5 @@ def test_the_user_table_may_have_another_name(name: str, kind: str) -> None:
         if original.column is users.c.id:
             assert (key.column, key.ondelete) == (tables[name].c.id, "CASCADE")
         else:
-            assert (key.column, key.ondelete) == (tables["change_counters"].c.user_id, "CASCADE")
+            referred = tables[original.column.table.name].c.user_id
+            assert (key.column, key.ondelete) == (referred, "CASCADE")

@@ -127,6 +127,7 @@ async def test_a_run_that_ended_anywhere_is_taken_up(
             ("0006", 1),
             ("0007", 1),
             ("0008", 2),
+            ("0009", 3),
         ):
             for ends in range(100):
                 lives = ends

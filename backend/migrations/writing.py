@@ -159,7 +159,7 @@ def _facts(connection: Connection, sent_to_postgresql: Iterable[str]) -> Facts:
 
 def _file(settings: Settings, message: str, parts: dict[str, Any]) -> Script:
     scripts = ScriptDirectory.from_config(alembic(settings, None))
-    number = f"{len(list(scripts.walk_revisions())) + 1:04}"
+    number = f"{int(scripts.get_current_head() or 0) + 1:04}"
     script = scripts.generate_revision(number, message, **parts)
     assert script is not None
     for how in (("check", "--fix", "--select", "F401,I"), ("format",)):
