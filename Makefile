@@ -9,13 +9,16 @@ PARALLEL := --numprocesses=logical --dist=worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run token test quick migrate migration db db-stop chaos bench profile check format setup
+.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: setup .env ## Serve on http://127.0.0.1:8000 (HOST=, PORT=)
 	@$(RUN) python -m backend serve
+
+assistant: setup .env ## Serve with a stand-in for the assistant's model, which needs no key
+	@$(RUN) python -m tests.assistant.stand_in
 
 token: setup .env ## Print a bearer token for a local user (USER_ID=, EMAIL=)
 	@$(RUN) python -m backend token

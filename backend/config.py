@@ -81,7 +81,16 @@ def _public_url(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
+def _model_url(value: str | None) -> str | None:
+    """Where a model is: http:// too, for one in the same network."""
+    parts = urlsplit(value or "http://none")
+    if "@" in parts.netloc or parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("it must be such as https://api.openai.com/v1, without a user name or password")
+    return value
+
+
 Origin = Annotated[str, AfterValidator(_origin)]
+ModelUrl = Annotated[str | None, AfterValidator(_model_url)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 PublicUrl = Annotated[str | None, AfterValidator(_public_url)]
 AuthUrl = Annotated[str | None, AfterValidator(_auth_url)]
@@ -140,6 +149,15 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=PORT_MAX)
     connections_max: int = Field(default=1000, ge=1, le=100_000)
     connections_per_address: int | None = Field(default=None, ge=1)
+    assistant_model: str = Field(default="", max_length=200)
+    assistant_base_url: ModelUrl = None
+    assistant_api_key: SecretStr = SecretStr("")
+    assistant_steps: int = Field(default=8, ge=1, le=100)
+    assistant_calls: int = Field(default=20, ge=1, le=1000)
+    assistant_seconds: float = Field(default=90.0, gt=0, le=600)
+    assistant_history_bytes: int = Field(default=32_768, ge=0, le=1_000_000)
+    assistant_tokens_per_day: int | None = Field(default=1_000_000, ge=1)
+    assistant_message_max: int = Field(default=4000, ge=1, le=100_000)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 

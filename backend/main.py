@@ -11,6 +11,8 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from backend import __version__
+from backend.assistant import routes as assistant
+from backend.assistant.turns import Turns
 from backend.auth.caller import known_user
 from backend.auth.tokens import TokenVerifier
 from backend.calendar import routes as calendar
@@ -70,6 +72,7 @@ NOUNS = (
     ("/calendar", calendar.router),
     ("", tasks.aliases),
     ("/conversations", conversations.router),
+    ("", assistant.router),
 )
 
 log = logging.getLogger(__name__)
@@ -102,13 +105,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.limits = Limits(settings)
     app.state.cursors = CursorCodec(settings.cursor_secret)
     app.state.hub = Hub(app.state.database, app.state.cursors, settings, affordable(settings.connections_max))
+    app.state.turns = _turns(app.state.database, settings) if settings.assistant_model else None
     app.add_middleware(HotRoutes, routes=_owned_routes())
     app.add_middleware(
         RequestMiddleware,
         gate=app.state.database.gate,
         limits=app.state.limits,
         known=partial(known_user, app.state.verifier),
-        stop=app.state.hub.stop,
+        stop=partial(_stop, app),
         docs_path=DOCS_PATH,
         settings=settings,
     )
@@ -124,6 +128,13 @@ def _published_keys(url: str) -> "Jwks":
     from backend.auth.jwks import Jwks
 
     return Jwks(url)
+
+
+def _turns(database: Database, settings: Settings) -> Turns:
+    """The assistant. Its library is loaded where a model is configured: it doubles what a start takes."""
+    from backend.assistant.agent import Assistant
+
+    return Turns(database, settings, Assistant(settings))
 
 
 @cache
@@ -182,6 +193,13 @@ def spared_garbage_collection() -> Iterator[None]:
         gc.set_threshold(*threshold)
 
 
+def _stop(app: FastAPI) -> None:
+    """End what would go on: streams of changes, and turns of the assistant."""
+    app.state.hub.stop()
+    if app.state.turns is not None:
+        app.state.turns.stop()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
@@ -200,6 +218,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
     finally:
         await app.state.hub.close()
+        if app.state.turns is not None:
+            await app.state.turns.close()
         if app.state.jwks is not None:
             await app.state.jwks.close()
         await database.close()

@@ -50,6 +50,7 @@ LAYERS = (
     ("calendar",),
     ("tools",),
     ("tools", "conversations"),
+    ("assistant",),
     ("main", "purge"),
     ("__main__",),
 )
@@ -83,6 +84,7 @@ STATEMENT_FILES = {
     "quota",
     "counters",
     "purge",
+    "opening",
 }
 STATEMENTS_ELSEWHERE = {
     "models": {"text"},  # server defaults and index expressions are SQL, but no statements
@@ -97,7 +99,7 @@ STATEMENTS_ELSEWHERE = {
 OF_MANY = {"backend.purge", "backend.tasks.changes.counters"}
 
 # What is loaded when it is needed, and not before: who imports it says why.
-LATE = {"backend.migrations", "backend.auth.jwks", "backend.calendar.feed"}
+LATE = {"backend.migrations", "backend.auth.jwks", "backend.calendar.feed", "backend.assistant.agent"}
 
 
 class Module(NamedTuple):

@@ -104,6 +104,18 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "connections_max": [("1", 1)],
     "connections_per_address": [("1", 1)],
     "log_level": [(level, level) for level in ("debug", "info", "warning", "error")],
+    "assistant_model": [("gpt-5-mini", "gpt-5-mini")],
+    "assistant_base_url": [
+        ("https://api.openai.com/v1", "https://api.openai.com/v1"),
+        ("http://ollama:11434/v1", "http://ollama:11434/v1"),
+    ],
+    "assistant_api_key": [("sk-1", "sk-1")],
+    "assistant_steps": [("1", 1), ("100", 100)],
+    "assistant_calls": [("1", 1)],
+    "assistant_seconds": [("0.5", 0.5), ("600", 600.0)],
+    "assistant_history_bytes": [("0", 0)],
+    "assistant_tokens_per_day": [("1", 1)],
+    "assistant_message_max": [("1", 1)],
     "log_format": [("text", "text"), ("json", "json")],
 }
 
@@ -171,6 +183,14 @@ BAD: dict[str, list[str]] = {
     "connections_max": ["0", "100001"],
     "connections_per_address": ["0"],
     "log_level": ["verbose", "5"],
+    "assistant_model": ["x" * 201],
+    "assistant_base_url": ["api.openai.com/v1", "https://me:secret@example.com/v1", "ftp://example.com"],
+    "assistant_steps": ["0", "101"],
+    "assistant_calls": ["0"],
+    "assistant_seconds": ["0", "601"],
+    "assistant_history_bytes": ["-1"],
+    "assistant_tokens_per_day": ["0"],
+    "assistant_message_max": ["0"],
     "log_format": ["xml"],
 }
 
@@ -180,6 +200,7 @@ FREE = {
     "auth_cookie_prefix",
     "forwarded_allow_ips",
     "host",
+    "assistant_api_key",
 }  # any text will do
 
 

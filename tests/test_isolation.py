@@ -48,6 +48,12 @@ BODIES: dict[str, tuple[Any, ...]] = {
     "list_messages": (None,),
     "update_conversation": ({"title": "bob's"},),
     "delete_conversation": (None,),
+    "chat": ({"message": "bob's"},),
+    "stream_chat": (
+        {"messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "bob's"}]}]},
+    ),
+    "resume_chat": (None,),
+    "stop_conversation": (None,),
 }
 
 # The parameters that an operation cannot do without.
@@ -94,10 +100,10 @@ def options(operation: Operation, body: Any, headers: dict[str, str] | None = No
 
 def address(operation: Operation, user_id: str, task_id: int) -> str:
     """The operation's path with these ids in it."""
-    known = {"user_id", "task_id", "change", "calendar_id", "secret", "conversation_id"}
+    known = {"user_id", "task_id", "change", "calendar_id", "secret", "conversation_id", "chat_id"}
     if unknown := operation.parameters - known:
         pytest.fail(f"{operation.id} has {unknown} in its path: fill in another user's in these tests")
-    ids = {"task_id": task_id, "calendar_id": task_id, "conversation_id": task_id}
+    ids = {"task_id": task_id, "calendar_id": task_id, "conversation_id": task_id, "chat_id": task_id}
     return operation.path.format(user_id=user_id, change=1, secret="guessed", **ids)
 
 

@@ -18,9 +18,12 @@ BY_SECRET = {"get_calendar"}
 
 JSON = {"application/json"}
 FILES = {"application/x-ndjson", "text/csv"}
+STREAM = {"text/event-stream"}
 MEDIA_TYPES = {
     "export_tasks": FILES,
-    "watch_changes": {"text/event-stream"},
+    "watch_changes": STREAM,
+    "stream_chat": STREAM,
+    "resume_chat": STREAM,
     "get_calendar": {"text/calendar"},
 }
 UPLOADS = FILES | {"text/tab-separated-values", "application/vnd.ms-excel", "multipart/form-data"}
@@ -32,6 +35,8 @@ SHAPES = {
     "422": {"ValidationProblem"},
     "run_batch 409": {"BatchProblem", "Problem"},
     "undo_change 409": {"ChangedSinceProblem", "Problem"},
+    "chat 502": {"TurnProblem"},
+    "chat 503": {"TurnProblem", "Problem"},
 }
 
 # What each operation answers when it succeeds, if that is not a 200 with a task.
@@ -131,6 +136,10 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("update_conversation", "PATCH", "/api/conversations/{conversation_id}"),
         ("delete_conversation", "DELETE", "/api/conversations/{conversation_id}"),
         ("list_messages", "GET", "/api/conversations/{conversation_id}/messages"),
+        ("chat", "POST", "/api/chat"),
+        ("stream_chat", "POST", "/api/chat/stream"),
+        ("resume_chat", "GET", "/api/chat/stream/{chat_id}/stream"),
+        ("stop_conversation", "POST", "/api/conversations/{conversation_id}/stop"),
         ("list_tasks_of_user", "GET", "/api/{user_id}/tasks"),
         ("create_task_of_user", "POST", "/api/{user_id}/tasks"),
         ("delete_all_of_user", "DELETE", "/api/{user_id}/tasks"),
@@ -164,6 +173,10 @@ def test_operation_ids_are_unique_and_stable(app: FastAPI) -> None:
         ("update_conversation_of_user", "PATCH", "/api/{user_id}/conversations/{conversation_id}"),
         ("delete_conversation_of_user", "DELETE", "/api/{user_id}/conversations/{conversation_id}"),
         ("list_messages_of_user", "GET", "/api/{user_id}/conversations/{conversation_id}/messages"),
+        ("chat_of_user", "POST", "/api/{user_id}/chat"),
+        ("stream_chat_of_user", "POST", "/api/{user_id}/chat/stream"),
+        ("resume_chat_of_user", "GET", "/api/{user_id}/chat/stream/{chat_id}/stream"),
+        ("stop_conversation_of_user", "POST", "/api/{user_id}/conversations/{conversation_id}/stop"),
         ("root", "GET", "/"),
         ("health", "GET", "/health"),
         ("ready", "GET", "/ready"),

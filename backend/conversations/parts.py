@@ -50,9 +50,20 @@ def text_of(parts: list[Part]) -> str:
     return "\n\n".join(part.text.strip() for part in parts if isinstance(part, Said) and part.text.strip())
 
 
+def whole(parts: list[Part]) -> list[Part]:
+    """Return the parts up to the last call: what was said after it may have been cut off."""
+    last = max((number for number, part in enumerate(parts) if isinstance(part, Call)), default=-1)
+    return parts[: last + 1]
+
+
 def calls_of(parts: list[Part]) -> list[Call]:
     """Return the calls."""
     return [part for part in parts if isinstance(part, Call)]
+
+
+def is_waiting(parts: list[Part]) -> bool:
+    """Whether a call waits for the user."""
+    return any(call.status == "approval_required" for call in calls_of(parts))
 
 
 class ToolCall(BaseModel):

@@ -1,0 +1,1 @@
+"""Tests of the assistant, with a model that stands in for one."""
