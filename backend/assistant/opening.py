@@ -31,6 +31,7 @@ from backend.models import Conversation, Message
 
 MESSAGES_READ = 100  # of a conversation, for the history; ASSISTANT_HISTORY_BYTES says how much of them
 TITLE_LENGTH = 80
+BY_KEY = "key:"  # what the ids of messages begin with that are the Idempotency-Keys of their requests
 
 # What an answer can be when nothing more will come of it.
 OVER = ("complete", "approval_required", "limited", "stopped")
@@ -79,35 +80,47 @@ async def open_turn(
         NotWaiting: a call that was decided on waits for nobody.
         InvalidBody: there is nothing to answer.
     """
-    known = None
-    if ask.message_id is not None:
-        known = await find_message(session, user_id, ask.message_id)
+    known, answered = await _look_back(session, user_id, ask)
+    if answered is not None:
+        return answered
     if known is not None:
-        if ask.conversation_id not in (None, known.conversation_id):
-            raise MessageIdReused
         ask = ask._replace(conversation_id=known.conversation_id)
-        if known.content != ask.message and ask.message_id is not None and ask.message_id.startswith("key:"):
-            raise MessageIdReused
-        if known.content == ask.message and not ask.regenerate:
-            answered = await _answer_to(session, user_id, known)
-            if answered is not None:
-                return answered
     left = await tokens_left(session, user_id, tokens_max)
     await require_turn(session, user_id)
     conversation_id = await _take(session, user_id, ask, lease)
     rows = (await list_messages(session, user_id, conversation_id, None, MESSAGES_READ))[::-1]
-    if known is not None and (ask.regenerate or known.content != ask.message):
-        # A new answer to the same words, or other words: what came after is taken back.
-        first = (known.id or 0) + (1 if known.content == ask.message else 0)
-        await rewind(session, user_id, conversation_id, first)
-        rows = [row for row in rows if (row.id or 0) < first]
-        known = known if known.content == ask.message else None
-    elif known is None and ask.message_id is not None and ask.regenerate and rows:
-        raise InvalidBody("messages", "the message to answer again is not the conversation's; send it anew")
     opened = Opened(conversation_id, lease, tokens_left=left)
     if ask.message is None:
         return await _go_on(session, user_id, ask, opened, rows)
+    if known is None and ask.regenerate and rows:
+        raise InvalidBody("messages", "the message to answer again is not the conversation's; send it anew")
+    if known is not None and (ask.regenerate or known.content != ask.message):
+        # A new answer to the same words, or other words: what came after is taken back.
+        same = known.content == ask.message
+        first = (known.id or 0) + (1 if same else 0)
+        await rewind(session, user_id, conversation_id, first)
+        rows = [row for row in rows if (row.id or 0) < first]
+        known = known if same else None
     return await _say(session, user_id, ask, opened, known, rows)
+
+
+async def _look_back(session: AsyncSession, user_id: str, ask: Ask) -> tuple[Message | None, Answered | None]:
+    """The message, where it came before, and its answer where nothing is to be added to that."""
+    if ask.message is None and ask.conversation_id is not None:
+        return None, await _decided_before(session, user_id, ask, ask.conversation_id)
+    if ask.message is None or ask.message_id is None:
+        return None, None
+    known = await find_message(session, user_id, ask.message_id)
+    if known is None:
+        return None, None
+    is_other = known.content != ask.message
+    if ask.conversation_id not in (None, known.conversation_id) or (
+        is_other and ask.message_id.startswith(BY_KEY)
+    ):
+        raise MessageIdReused
+    if is_other or ask.regenerate:
+        return known, None
+    return known, await _answer_to(session, user_id, known)
 
 
 async def _go_on(
@@ -207,6 +220,22 @@ async def _answer_to(session: AsyncSession, user_id: str, asked: Message) -> Ans
     if running or answer.status in OVER or len(answers) > 1:
         return Answered(asked.conversation_id, answer, running)
     return None
+
+
+async def _decided_before(
+    session: AsyncSession, user_id: str, ask: Ask, conversation_id: int
+) -> Answered | None:
+    """The last answer, where all was decided in it as it is decided now: the request came twice."""
+    conversation = await get_conversation(session, user_id, conversation_id)
+    rows = await list_messages(session, user_id, conversation_id, None, 1)
+    said = parts.calls_of(parts.read(rows[0].parts)) if rows else []
+    approved = {call.id for call in said if call.status in ("done", "failed")}
+    denied = {call.id for call in said if call.status == "denied"}
+    if not (ask.approve <= approved and ask.deny <= denied):
+        return None
+    running = rows[0].status == "running" and is_running(conversation)
+    over = running or rows[0].status in OVER
+    return Answered(conversation_id, rows[0], running) if over else None
 
 
 async def _take(session: AsyncSession, user_id: str, ask: Ask, lease: str) -> int:

@@ -18,6 +18,7 @@ from backend.assistant.errors import (
     TooManyTurns,
     TurnRunning,
 )
+from backend.assistant.opening import BY_KEY
 from backend.assistant.schemas import Ask, ChatReply, ChatRequest, ClientId, StreamRequest, read_ui
 from backend.assistant.turns import Turn, Turns
 from backend.conversations import parts
@@ -69,7 +70,7 @@ async def chat(
     """
     ask = Ask(
         body.message if (body.message or "").strip() else None,
-        body.message_id if idempotency_key is None else f"key:{idempotency_key}",
+        body.message_id if idempotency_key is None else f"{BY_KEY}{idempotency_key}",
         body.conversation_id,
         approve=frozenset(body.approve),
         deny=frozenset(body.deny),

@@ -114,7 +114,7 @@ class Turns:
         said = parts.read(answer.parts)
         opened = Opened(answered.conversation_id, answer_id=answer.id or 0, parts=said)
         turn = Turn(self, user_id, opened, "UTC")
-        status: Status = answer.status  # type: ignore[assignment] # as it was written
+        status: Status = "interrupted" if answer.status == "running" else answer.status  # type: ignore[assignment] # as it was written
         turn.repeat(status)
         return turn
 

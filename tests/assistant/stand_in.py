@@ -79,7 +79,7 @@ class StandIn:
             for number, word in enumerate(re.findall(r"\s*\S+", step.text)):
                 yield _chunk({"content": word})
                 if number == 0 and step.cut:
-                    return
+                    raise ConnectionResetError
                 if number == 0 and step.until is not None:
                     await step.until.wait()
             yield _chunk({}, "stop")

@@ -11,7 +11,9 @@ from backend.assistant import turns
 from backend.assistant.agent import Assistant
 from backend.db import Database
 from tests.assistant.stand_in import KEY, Calls, Fails, Says, StandIn
-from tests.conftest import Client, on_sqlite
+from tests.conftest import Client, Sent, on_sqlite
+
+STATEMENTS = 20  # of a turn with one change, four BEGINs among them; a tool is six of them
 
 
 async def say(client: Client, message: str | None = None, **body: Any) -> Any:
@@ -98,7 +100,9 @@ async def test_what_destroys_waits_for_the_user(alice: Client, model: StandIn) -
     assert done["message_id"] == asked["message_id"]
     assert done["response"] == "Done: milk."
     assert await titles(alice) == []
-    again = await alice.post("/api/chat", json=decision)
+    assert await say(alice, **decision) == done
+    other = {"conversation_id": asked["conversation_id"], "deny": [waiting["id"]]}
+    again = await alice.post("/api/chat", json=other)
     assert (again.status_code, again.json()["code"]) == (409, "not_waiting")
     assert (await alice.post(f"/api/tasks/undo/{done['tool_calls'][-1]['change']}")).status_code == 200
     assert await titles(alice) == ["milk"]
@@ -254,6 +258,29 @@ async def test_a_failed_message_is_taken_up_again(alice: Client, model: StandIn)
     assert await titles(alice) == ["milk"]
     kept = (await alice.get(f"/api/conversations/{answer['conversation_id']}/messages")).json()
     assert len(kept) == 2
+
+
+@on_sqlite
+async def test_a_broken_stream_is_a_failure(alice: Client, model: StandIn) -> None:
+    """A provider whose connection breaks in the middle is a 503; asked again the answer is whole."""
+    model.script = [Says("first second", cut=True)] * 3
+    body = {"message": "hello", "message_id": "m1"}
+    response = await alice.post("/api/chat", json=body)
+    assert (response.status_code, response.json()["code"]) == (503, "model_unavailable"), response.text
+    model.script = [Says("first second")]
+    assert (await say(alice, **body))["response"] == "first second"
+
+
+@on_sqlite
+async def test_a_turn_costs_few_statements(
+    app: FastAPI, alice: Client, model: StandIn, statements: Sent
+) -> None:
+    """With a call of a tool it is so many, whatever the length of the conversation and of the answer."""
+    first = await say(alice, "add milk")
+    for number in range(2):
+        statements.clear()
+        await say(alice, f"add milk{number} and eggs", conversation_id=first["conversation_id"])
+        assert len(statements) == STATEMENTS, statements
 
 
 @on_sqlite
