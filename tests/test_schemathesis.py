@@ -13,6 +13,8 @@ from schemathesis.engine import Status, events, from_schema
 from schemathesis.openapi import from_asgi
 from schemathesis.python.asgi import shutdown_lifespans
 
+from backend.assistant.turns import Turns
+from backend.assistant.work import Work
 from backend.config import Settings
 from backend.main import create_app
 from tests.conftest import THOROUGH, add_user, settings_for, token_for
@@ -34,6 +36,8 @@ UNSTATED = {
     "preview_recurrence": "as above",
     "run_batch": "as above, within each operation",
     "import_tasks": "a file is lines of JSON, or CSV with a header row",
+    "chat": "there is something to say or to decide, of a bounded length",
+    "stream_chat": "the last message is one of useChat's",
 }
 # What has to be given by the service, or to be new.
 MADE_UP = {"cursor", "since", "last-event-id", "idempotency-key"}
@@ -123,6 +127,17 @@ CONFIG: dict[str, Any] = {
 }
 
 
+class _Echo:
+    """An assistant without a model."""
+
+    async def answer(self, work: Work) -> None:
+        work.record.step()
+        work.record.say("ok")
+
+    async def close(self) -> None:
+        pass
+
+
 async def _sign_up(settings: Settings) -> None:
     app = create_app(settings)
     async with app.router.lifespan_context(app):
@@ -138,6 +153,7 @@ def schema(tmp_path: Path) -> Iterator[schemathesis.BaseSchema]:
     config = schemathesis.Config.from_dict(CONFIG | {"headers": headers})
     asyncio.run(_sign_up(settings))
     app = create_app(settings)
+    app.state.turns = Turns(app.state.database, settings, _Echo())
     document = from_asgi("/openapi.json", app, config=config)  # starts the app as well
     for operations in document.raw_schema["paths"].values():
         # A made-up cursor is refused, and so is a key that comes again with another request: they would hide
