@@ -77,7 +77,7 @@ async def list_tasks(context: Context, arguments: ListTasks) -> Found:
     page = await lists.list_tasks(statements, context.user_id, query)
     total = len(page.tasks)
     if page.end is not None:
-        total = await lists.count_tasks(context.dear_statements, context.user_id, query)
+        total = (await lists.count_tasks(context.dear_statements, context.user_id, query)).number
     return Found(tasks=[_brief(context, as_dict(task)) for task in page.tasks], total=total)
 
 

@@ -21,6 +21,10 @@ Tags = Annotated[list[str], Field(max_length=20)]
 Recurrence = Annotated[
     str, Field(description="daily, weekly, monthly, yearly or an RRULE such as FREQ=WEEKLY;BYDAY=MO,WE")
 ]
+RecurFrom = Annotated[
+    Literal["due", "completion"],
+    Field(description="completion: the next is counted from the day on which this one is done"),
+]
 DryRun = Annotated[bool, Field(description="true: say what would come of it, and change nothing")]
 
 
@@ -33,6 +37,7 @@ class NewTask(BaseModel):
     tags: Tags | None = None
     due_date: Day | None = None
     recurring_pattern: Recurrence | None = Field(default=None, description="Needs a due_date")
+    recur_from: RecurFrom | None = None
 
 
 class AddTasks(BaseModel):
@@ -70,6 +75,7 @@ class TaskChange(BaseModel):
     tags: Tags | None = Field(default=None, description="Instead of those it has")
     due_date: Day | None = None
     recurring_pattern: Recurrence | None = None
+    recur_from: RecurFrom | None = None
     clear: list[Literal["description", "due_date", "tags", "recurring_pattern"]] | None = Field(
         default=None, description="What it shall have no more"
     )
@@ -123,6 +129,7 @@ class Brief(BaseModel):
     due_date: str | None = Field(default=None, description="A local day, or a local time")
     description: str | None = None
     recurring_pattern: str | None = None
+    recur_from: Literal["due", "completion"] = "due"
     next_task_id: int | None = Field(default=None, description="The task that followed when it was completed")
 
 

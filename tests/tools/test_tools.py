@@ -90,10 +90,18 @@ async def test_results_are_slim(app: FastAPI, alice: Client) -> None:
 async def test_what_is_not_named_stays_and_clearing_is_said(app: FastAPI, alice: Client) -> None:
     """A null changes nothing, since models fill in nulls; `clear` empties."""
     task = await alice.new_task("a", description="d", due_date="2026-11-21", recurring_pattern="daily")
-    nulls = {"title": "b", "description": None, "due_date": None, "tags": None, "recurring_pattern": None}
+    nulls: dict[str, Any] = {
+        "title": "b",
+        "recur_from": "completion",
+        "description": None,
+        "due_date": None,
+        "tags": None,
+        "recurring_pattern": None,
+    }
     await call(app, "update_task", tasks=[{"id": task["id"], **nulls}])
     now = (await alice.get(f"/api/tasks/{task['id']}")).json()
     assert (now["title"], now["description"], now["due_date"]) == ("b", "d", "2026-11-21")
+    assert now["recur_from"] == "completion"
     clear = ["description", "due_date", "recurring_pattern", "tags"]
     await call(app, "update_task", tasks=[{"id": task["id"], "clear": clear}])
     now = (await alice.get(f"/api/tasks/{task['id']}")).json()
