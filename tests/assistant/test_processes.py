@@ -28,7 +28,7 @@ class Pair:
 
 @pytest.fixture
 async def pair(tmp_path: Path, postgres_database: str, model: StandIn) -> AsyncIterator[Pair]:
-    """Both, started at once."""
+    """Both."""
     settings = {
         "DATABASE_URL": postgres_database,
         "ASSISTANT_MODEL": "stand-in",
@@ -41,7 +41,8 @@ async def pair(tmp_path: Path, postgres_database: str, model: StandIn) -> AsyncI
         for name in ("first", "second"):
             (tmp_path / name).mkdir()
             servers.append(await stack.enter_async_context(Server(tmp_path / name)))
-        urls = await asyncio.gather(*(server.start(settings) for server in servers))
+        # One after the other: loading the model's library takes a busy machine most of the time that each has.
+        urls = [await server.start(settings) for server in servers]
         clients = [
             await stack.enter_async_context(
                 httpx.AsyncClient(base_url=url, headers=HEADERS, trust_env=False, timeout=30)
