@@ -1,33 +1,25 @@
 """The tables, and nothing else. What a client may send is in schemas.py."""
 
 from datetime import date, datetime
-from functools import partial
 from typing import Any
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    Connection,
-    DefaultClause,
     ForeignKeyConstraint,
-    Identity,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
-    event,
     func,
     text,
 )
 from sqlalchemy.orm import registry
-from sqlalchemy.sql.schema import SchemaConst
 from sqlmodel import Field, Relationship, SQLModel
 
-from backend import triggers
 from backend.columns import AuthTime, Image, OwnersKey, PriorityLevel, TextList, UserId, no_texts, utc_now
 
 TITLE_MAX = 200
@@ -50,6 +42,9 @@ class Base(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAME
     """The service's own tables and classes: SQLModel's are shared with whatever else is in the process."""
 
 
+_LAZY = {"lazy": "raise"}  # loaded when asked for, never by surprise
+
+
 def _id() -> Any:
     return Field(
         default=None, sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
@@ -58,6 +53,11 @@ def _id() -> Any:
 
 def _now() -> Any:
     return Field(default=None, nullable=False, sa_column_kwargs={"server_default": utc_now()})
+
+
+def _auth_now(name: str) -> Any:
+    now = func.current_timestamp()
+    return Field(default=None, sa_column=Column(name, AuthTime(), server_default=now, nullable=False))
 
 
 def _unique_where_said(name: str, column: str) -> Index:
@@ -75,17 +75,11 @@ class User(Base, table=True):
     email: str = Field(sa_type=Text, unique=True)
     email_verified: bool = Field(sa_column=Column("emailVerified", Boolean, nullable=False))
     image: str | None = Field(default=None, sa_type=Text)
-    created_at: datetime | None = Field(
-        default=None,
-        sa_column=Column("createdAt", AuthTime(), server_default=func.current_timestamp(), nullable=False),
-    )
-    updated_at: datetime | None = Field(
-        default=None,
-        sa_column=Column("updatedAt", AuthTime(), server_default=func.current_timestamp(), nullable=False),
-    )
+    created_at: datetime | None = _auth_now("createdAt")
+    updated_at: datetime | None = _auth_now("updatedAt")
     # Asked for (`selectinload(User.tasks)`), never loaded by surprise; the database deletes a user's tasks.
     tasks: list["Task"] = Relationship(
-        back_populates="user", passive_deletes="all", sa_relationship_kwargs={"lazy": "raise"}
+        back_populates="user", passive_deletes="all", sa_relationship_kwargs=_LAZY
     )
 
 
@@ -153,7 +147,7 @@ class Task(Base, table=True):
     # `due` or `completion`: what the next date of the series is counted from.
     recur_from: str = Field(default="due", sa_type=Text, sa_column_kwargs={"server_default": text("'due'")})
 
-    user: User = Relationship(back_populates="tasks", sa_relationship_kwargs={"lazy": "raise"})
+    user: User = Relationship(back_populates="tasks", sa_relationship_kwargs=_LAZY)
 
 
 class IdempotencyKey(Base, table=True):
@@ -243,10 +237,8 @@ class Conversation(Base, table=True):
     __table_args__ = (
         OwnersKey("id"),
         CheckConstraint(f"length(title) <= {TITLE_MAX}", name="title"),
-        # What the messages refer to: SQLite's primary key is the id alone.
         Index("conversations_owner_idx", "user_id", "id", unique=True),
         Index("conversations_recent_idx", "user_id", text("updated_at DESC"), text("id DESC")),
-        # The id that a client made up, of which it knows before we do.
         _unique_where_said("conversations_client_idx", "client_id"),
         {"sqlite_autoincrement": True},
     )
@@ -263,7 +255,7 @@ class Conversation(Base, table=True):
     stopping: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
 
     messages: list["Message"] = Relationship(
-        back_populates="conversation", passive_deletes="all", sa_relationship_kwargs={"lazy": "raise"}
+        back_populates="conversation", passive_deletes="all", sa_relationship_kwargs=_LAZY
     )
 
 
@@ -278,7 +270,6 @@ class Message(Base, table=True):
         ),
         CheckConstraint("role IN ('user', 'assistant')", name="role"),
         Index("messages_conversation_idx", "user_id", "conversation_id", "id"),
-        # The same message sent twice is one.
         _unique_where_said("messages_client_idx", "client_id"),
         {"sqlite_autoincrement": True},
     )
@@ -297,9 +288,7 @@ class Message(Base, table=True):
     tokens: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     created_at: datetime | None = _now()
 
-    conversation: Conversation = Relationship(
-        back_populates="messages", sa_relationship_kwargs={"lazy": "raise"}
-    )
+    conversation: Conversation = Relationship(back_populates="messages", sa_relationship_kwargs=_LAZY)
 
 
 class AssistantUsage(Base, table=True):
@@ -310,46 +299,6 @@ class AssistantUsage(Base, table=True):
     user_id: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE", sa_type=UserId)
     day: date
     tokens: int = Field(sa_type=BigInteger)
-
-
-def schema(user_table: str, user_id_type: str) -> MetaData:
-    """Return the tables where Better Auth's is called `user_table` (`users`, `neon_auth.user`, …).
-
-    Where the database makes the ids (`uuid`, `integer`), the user table has Better Auth's default for them.
-    """
-    user_schema, _, name = user_table.rpartition(".")
-    metadata = MetaData(naming_convention=Base.metadata.naming_convention)
-    copy = users.to_metadata(metadata, schema=user_schema or SchemaConst.RETAIN_SCHEMA, name=name)
-    made_by_database = {"uuid": DefaultClause(text("gen_random_uuid()")), "integer": Identity()}
-    if user_id_type in made_by_database:
-        new_id: Column[str] = Column("id", UserId(), made_by_database[user_id_type], primary_key=True)
-        copy.append_column(new_id, replace_existing=True)
-    for table in Base.metadata.sorted_tables:
-        if table is not users:
-            _refer(table.to_metadata(metadata), user_table)
-    event.listen(metadata, "after_create", partial(_log_changes, users=copy))
-    return metadata
-
-
-def _log_changes(metadata: MetaData, connection: Connection, users: Table, **_: Any) -> None:
-    dialect = connection.dialect
-    user_table = dialect.identifier_preparer.format_table(users)
-    columns = {column.name: isinstance(column.type, TextList) for column in metadata.tables["tasks"].c}
-    for statement in triggers.created(dialect.name, columns, user_table):
-        connection.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call] # SQLAlchemy's
-
-
-def _refer(table: Table, user_table: str) -> None:
-    """Let the owner's foreign key lead to `user_table`, where it leads to a user."""
-    owner = table.c.user_id
-    keys = [key for key in owner.foreign_keys if key.target_fullname == f"{users.name}.id"]
-    if not keys:
-        return
-    for key in keys:
-        table.constraints.discard(key.constraint)
-        table.foreign_keys.discard(key)
-        owner.foreign_keys.discard(key)
-    table.append_constraint(ForeignKeyConstraint([owner], [f"{user_table}.id"], ondelete="CASCADE"))
 
 
 tasks: Table = Base.metadata.tables["tasks"]

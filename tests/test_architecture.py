@@ -40,6 +40,7 @@ LAYERS = (
         "tasks.recurrence",
     ),
     ("models",),
+    ("schema",),
     ("config",),
     ("engine",),
     ("db",),
@@ -87,6 +88,7 @@ STATEMENT_FILES = {
     "opening",
 }
 STATEMENTS_ELSEWHERE = {
+    "schema": {"text"},  # server defaults are SQL, but no statements
     "models": {"text"},  # server defaults and index expressions are SQL, but no statements
     "db": {"text", "select"},  # its lock, its ping
     "migrate": {"text"},  # how far an index is

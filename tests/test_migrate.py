@@ -37,7 +37,7 @@ from backend.config import Settings
 from backend.db import VERSION_TABLE, Database
 from backend.migrate import SchemaError, downgrade, prepare, upgrade
 from backend.migrations import running, state, writing
-from backend.models import schema
+from backend.schema import schema
 from tests.chaos.proxy import Proxy
 from tests.conftest import SECRET, Databases, settings_for
 from tests.server import CHECKOUT, Server, environment

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from backend.models import Base, idempotency_keys, schema, tasks, users
+from backend.models import Base, idempotency_keys, tasks, users
+from backend.schema import schema
 from tests.conftest import add_user, on_postgresql, on_sqlite
 
 

@@ -12,7 +12,7 @@ from backend.config import Settings
 from backend.db import VERSION_TABLE
 from backend.migrations import online
 from backend.migrations.steps import without_triggers
-from backend.models import schema
+from backend.schema import schema
 
 settings: Settings = context.config.attributes["settings"]
 

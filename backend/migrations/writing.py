@@ -23,7 +23,8 @@ from backend.migrations.rendering import POSTGRESQL, Facts, differing, render
 from backend.migrations.running import alembic
 from backend.migrations.safe import safe
 from backend.migrations.state import SchemaError
-from backend.models import schema, users
+from backend.models import users
+from backend.schema import schema
 
 _NAME = r'("[^"]+"|\w+)'
 _MADE = re.compile(rf"CREATE (?:UNIQUE )?INDEX {_NAME} ON {_NAME} .+")

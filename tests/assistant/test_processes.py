@@ -41,7 +41,7 @@ async def pair(tmp_path: Path, postgres_database: str, model: StandIn) -> AsyncI
         for name in ("first", "second"):
             (tmp_path / name).mkdir()
             servers.append(await stack.enter_async_context(Server(tmp_path / name)))
-        # One after the other: loading the model's library takes a busy machine most of the time that each has.
+        # One after the other: a busy machine needs most of the time that each has for the model's library.
         urls = [await server.start(settings) for server in servers]
         clients = [
             await stack.enter_async_context(
