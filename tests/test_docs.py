@@ -16,7 +16,7 @@ from backend import __version__
 from backend.config import Settings
 from backend.main import create_app
 from backend.models import DESCRIPTION_MAX, TITLE_MAX
-from backend.schema import schema
+from backend.schema import schema as schema_of
 from backend.tasks.batch.schemas import BATCH_MAX
 from backend.tasks.files.schemas import LINES_MAX
 from backend.tasks.filters import LIST_MAX, WORDS_MAX, TaskListQuery
@@ -239,7 +239,7 @@ def test_every_table_is_in_the_documentation() -> None:
     """docs/schema.md has each table's columns, constraints and indexes, types and defaults, and no others."""
     postgresql = make_url("postgresql+asyncpg://").get_dialect()()
     preparer = postgresql.identifier_preparer
-    for table in schema("user", "text").sorted_tables:
+    for table in schema_of("user", "text").sorted_tables:
         rows = [[cells[0].strip("`"), *cells[1:3]] for cells in documented(table.name)]
         columns = [[column.name, *declared(column, postgresql)] for column in table.c]
         assert rows[: len(columns)] == columns
