@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from backend.engine.statements import again
-from backend.errors import AnswerNotKept, ApiError, FieldError, KeyReused, TooManyKeys
+from backend.errors import AnswerNotKept, ApiError, FieldError, InvalidRequest, KeyReused, TooManyKeys
 from backend.tasks.errors import BatchFailed, ChangedSince
 from backend.tasks.log import change_number
 from backend.tools import functions
@@ -132,6 +132,8 @@ def explain(error: ApiError | ValidationError) -> str:
         return f"Nothing was done. {'; '.join(said)}"
     if isinstance(error, ChangedSince):
         return f"Nothing was taken back: these tasks have changed since: {error.tasks}"
+    if isinstance(error, InvalidRequest):
+        return str(error) or type(error).__doc__ or ""
     return str(error.detail)
 
 

@@ -51,7 +51,7 @@ class ListTasks(BaseModel):
 
     status: Literal["all", "pending", "completed"] | None = None
     search: str | None = Field(default=None, description="Words that title or description contain")
-    priority: list[Level] | None = Field(default=None, description="Any of these")
+    priority: list[Level] | None = Field(default=None, max_length=3, description="Any of these")
     tags: Tags | None = Field(default=None, description="All of these")
     any_tag: bool | None = Field(default=None, description="true: any of the tags will do")
     due_before: Day | None = Field(default=None, description="A local day or time; that day is not included")
@@ -77,7 +77,7 @@ class TaskChange(BaseModel):
     recurring_pattern: Recurrence | None = None
     recur_from: RecurFrom | None = None
     clear: list[Literal["description", "due_date", "tags", "recurring_pattern"]] | None = Field(
-        default=None, description="What it shall have no more"
+        default=None, max_length=4, description="What it shall have no more"
     )
 
 
