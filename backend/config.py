@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     auth_user_table: str = Field(default="user", pattern=rf"^({_NAME}\.)?{_NAME}$")
     auth_session_table: str = Field(default="session", pattern=rf"^({_NAME}\.)?{_NAME}$")
     auth_user_id_type: UserIdType = "text"
+    mcp_enabled: bool = False
+    mcp_url: Annotated[str, AfterValidator(_auth_url)] = "http://localhost:8000/mcp"
+    mcp_accept_api_tokens: bool = False
     cors_headers: Annotated[list[HeaderName], NoDecode, BeforeValidator(_split)] = []
     idempotency_keys_max: int = Field(default=10_000, ge=1)
     idempotency_bytes_max: int = Field(default=16 * 2**20, ge=0)
@@ -192,6 +195,41 @@ class Settings(BaseSettings):
         if not (self.dsn.is_sqlite and is_loopback(self.host)):
             self.refuse_weak_secrets()
         return self
+
+    @model_validator(mode="after")
+    def _usable_mcp(self) -> "Settings":
+        if not self.mcp_enabled:
+            return self
+        if not self.mcp_url.endswith("/mcp") or {"?", "#"} & set(self.mcp_url):
+            raise ValueError("MCP_URL is the whole public address, such as https://api.example.com/mcp")
+        if self.mcp_is_local and not is_loopback(self.host):
+            raise ValueError("MCP_URL is of this machine, but HOST is not: set the address that agents use")
+        if self.mcp_issuer is None and not self.mcp_accept_api_tokens:
+            raise ValueError("MCP_ENABLED needs the tokens of Better Auth's mcp plugin: set BETTER_AUTH_URL")
+        self.refuse_pasted_tokens(is_loopback(self.host))
+        return self
+
+    def refuse_pasted_tokens(self, serves_this_machine_alone: bool) -> None:
+        """Raise ValueError if tokens that no user granted to an agent would be taken from elsewhere."""
+        taken = self.mcp_enabled and self.mcp_accept_api_tokens
+        if taken and not (serves_this_machine_alone and self.mcp_is_local):
+            raise ValueError(
+                "MCP_ACCEPT_API_TOKENS is for development: HOST and MCP_URL have to be of this machine, "
+                "and `make run` has to serve it; sign in through BETTER_AUTH_URL instead"
+            )
+
+    @property
+    def mcp_is_local(self) -> bool:
+        """Whether agents on this machine alone can reach MCP_URL."""
+        return is_loopback(urlsplit(self.mcp_url).hostname or "")
+
+    @property
+    def mcp_issuer(self) -> str | None:
+        """The `iss` of an OAuth access token: Better Auth's base URL with its base path."""
+        if self.better_auth_url is None:
+            return None
+        path = urlsplit(self.better_auth_url).path
+        return f"{self._issuer_origin}{path or '/api/auth'}"
 
     def refuse_weak_secrets(self) -> None:
         """Raise ValueError if one of the secrets can be guessed: whoever does so is any user.
@@ -271,6 +309,7 @@ def load_settings(*, anywhere: bool = False) -> Settings:
         settings = Settings()
         if anywhere:
             settings.refuse_weak_secrets()
+            settings.refuse_pasted_tokens(False)
         return settings
     except ValidationError as error:
         problems = [_sentence(problem) for problem in error.errors(include_url=False, include_input=False)]

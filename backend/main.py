@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,7 @@ GC_THRESHOLD = 10_000  # objects; Python's own is 700
 
 if TYPE_CHECKING:
     from backend.auth.jwks import Jwks
+    from backend.mcp.endpoint import Mcp
 
 # What users own: served under /api and /api/{user_id}.
 NOUNS = (
@@ -106,12 +107,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.cursors = CursorCodec(settings.cursor_secret)
     app.state.hub = Hub(app.state.database, app.state.cursors, settings, affordable(settings.connections_max))
     app.state.turns = _turns(app.state.database, settings) if settings.assistant_model else None
+    app.state.mcp = _mcp(app) if settings.mcp_enabled else None
+    verifiers = [app.state.verifier, *([app.state.mcp.verifier] if app.state.mcp else [])]
     app.add_middleware(HotRoutes, routes=_owned_routes())
     app.add_middleware(
         RequestMiddleware,
         gate=app.state.database.gate,
         limits=app.state.limits,
-        known=partial(known_user, app.state.verifier),
+        known=partial(known_user, verifiers),
         stop=partial(_stop, app),
         docs_path=DOCS_PATH,
         settings=settings,
@@ -120,6 +123,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_routes(app, _owned_routes())
     app.include_router(calendar.feeds)
     app.include_router(system.router)
+    if app.state.mcp is not None:
+        app.router.routes += app.state.mcp.routes
     return app
 
 
@@ -135,6 +140,14 @@ def _turns(database: Database, settings: Settings) -> Turns:
     from backend.assistant.agent import Assistant
 
     return Turns(database, settings, Assistant(settings))
+
+
+def _mcp(app: FastAPI) -> "Mcp":
+    """The tools for agents of others. Loaded where they are served: the protocol's SDK is dear to load."""
+    from backend.mcp.endpoint import make_mcp
+
+    state = app.state
+    return make_mcp(state.settings, state.database, state.limits, state.jwks, state.verifier)
 
 
 @cache
@@ -215,7 +228,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise
     try:
         with spared_garbage_collection():
-            yield
+            async with app.state.mcp.running() if app.state.mcp is not None else nullcontext():
+                yield
     finally:
         await app.state.hub.close()
         if app.state.turns is not None:

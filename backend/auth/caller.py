@@ -1,6 +1,7 @@
 """Who asks: from a request's header or cookie to a user, by whichever way the settings allow."""
 
 import time
+from collections.abc import Sequence
 
 from fastapi import Request
 
@@ -18,10 +19,11 @@ SESSIONS_MAX = 4  # of those, rightly signed ones of one name that are looked up
 _NO_SESSION = "its session has ended, or there is none such"
 
 
-def known_user(verifier: TokenVerifier, authorization: bytes) -> str:
-    """Return whose token an Authorization header has, if that was found out before; else NOBODY."""
+def known_user(verifiers: Sequence[TokenVerifier], authorization: bytes) -> str:
+    """Return whose token an Authorization header has, if one of them found that out before; else NOBODY."""
     try:
-        user = verifier.known(bearer_token(authorization.decode("latin-1")))
+        token = bearer_token(authorization.decode("latin-1"))
+        user = next(filter(None, (verifier.known(token) for verifier in verifiers)), None)
     except Unauthorized:
         return NOBODY
     return NOBODY if user is None else user.id

@@ -9,7 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -42,7 +42,7 @@ CACHE_MAX = 4096  # tokens; at Better Auth's length about 5 MB
 # What a log may repeat of a claim that was signed: an origin, which is nobody's secret.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]{1,80}/?")
 # Others have another purpose: Better Auth's session cookie signed with a published key, OAuth access tokens.
-_TOKEN_TYPES = ("jwt", "application/jwt")
+_TOKEN_TYPES = ("JWT", "application/jwt")
 # Headers that change what the other parts of the token mean.
 _UNSUPPORTED = {"crit", "b64", "zip"}
 
@@ -77,7 +77,7 @@ def is_jwt(token: str) -> bool:
     return token.count(".") > 1
 
 
-class _Verified(NamedTuple):
+class Verified(NamedTuple):
     """What a token was found to say."""
 
     user: CurrentUser
@@ -94,6 +94,9 @@ class TokenVerifier:
     `exp` or `aud`, one that expires now, a future `iat` and `crit`, and raise errors that are not its own.
     """
 
+    # What a claim is expected to be by.
+    _settings_of: ClassVar = {"iss": "AUTH_ISSUER", "aud": "AUTH_AUDIENCE"}
+
     def __init__(
         self, settings: Settings, jwks: "Jwks | None" = None, clock: Callable[[], float] = time.time
     ) -> None:
@@ -101,7 +104,7 @@ class TokenVerifier:
         self._jwks = jwks
         self._settings = settings
         self._clock = clock
-        self._verified: dict[str, _Verified] = {}
+        self._verified: dict[str, Verified] = {}
         self.signature_checks = 0
 
     def known(self, token: str) -> CurrentUser | None:
@@ -132,7 +135,15 @@ class TokenVerifier:
         """
         if user := self.known(token):
             return user
-        header, claims = _read(token)
+        found = await self.check(token)
+        if len(self._verified) >= CACHE_MAX:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = found
+        return found.user
+
+    async def check(self, token: str) -> Verified:
+        """What verify() does for a token that was not seen before."""
+        header, claims = read_token(token)
         algorithm, key = header.get("alg"), None
         if algorithm == "HS256":
             if not self._secrets:
@@ -149,10 +160,7 @@ class TokenVerifier:
             )
         else:
             raise InvalidToken(reason="its algorithm is none that is accepted")
-        if len(self._verified) >= CACHE_MAX:
-            del self._verified[next(iter(self._verified))]
-        self._verified[token] = _Verified(user, key)
-        return user
+        return Verified(user, key)
 
     async def _signing_key(self, token: str, algorithm: str, kid: object, jwks: "Jwks") -> BoundKey:
         """Return the published key that the token is signed with."""
@@ -206,10 +214,10 @@ class TokenVerifier:
     ) -> CurrentUser:
         now = self._clock()
         if issuer is not None and claims.get("iss") != issuer:
-            raise InvalidToken(reason=_differs("iss", [claims.get("iss")], issuer))
+            raise InvalidToken(reason=self._differs("iss", [claims.get("iss")], issuer))
         audiences = claims["aud"] if isinstance(claims.get("aud"), list) else [claims.get("aud")]
         if audience is not None and audience not in audiences:
-            raise InvalidToken(reason=_differs("aud", audiences, audience))
+            raise InvalidToken(reason=self._differs("aud", audiences, audience))
         for name in ("iat", "nbf"):
             if name in claims and _seconds(name, claims[name]) > now + CLOCK_LEEWAY:
                 raise InvalidToken(reason=f"its {name} is more than {CLOCK_LEEWAY} s ahead of this clock")
@@ -219,6 +227,15 @@ class TokenVerifier:
         if subject is None:
             raise MissingSubject(reason="it names no user: no sub claim")
         return CurrentUser(user_id(subject, self._settings.auth_user_id_type), expires)
+
+    def _differs(self, claim: str, found: list[Any], expected: str) -> str:
+        """Why a claim is not the expected one, repeating of it no more than an origin."""
+        setting = self._settings_of[claim]
+        told = next((text for text in found if isinstance(text, str) and _ORIGIN.fullmatch(text)), None)
+        if told is None:
+            return f"its {claim} is missing or another than {expected} (see {setting})"
+        hint = "; they differ by a slash at the end" if told.rstrip("/") == expected.rstrip("/") else ""
+        return f"its {claim} is {told}, expected is {expected} (see {setting}){hint}"
 
 
 def user_id(value: object, kind: UserIdType) -> str:
@@ -258,16 +275,6 @@ def session_token(value: str, secrets: list[str]) -> str | None:
     return None
 
 
-def _differs(claim: str, found: list[Any], expected: str) -> str:
-    """Why a claim is not the expected one, repeating of it no more than an origin."""
-    setting = {"iss": "AUTH_ISSUER", "aud": "AUTH_AUDIENCE"}[claim]
-    told = next((text for text in found if isinstance(text, str) and _ORIGIN.fullmatch(text)), None)
-    if told is None:
-        return f"its {claim} is missing or another than {expected} (see {setting})"
-    hint = "; they differ by a slash at the end" if told.rstrip("/") == expected.rstrip("/") else ""
-    return f"its {claim} is {told}, expected is {expected} (see {setting}){hint}"
-
-
 def _seconds(name: str, value: Any) -> float:
     """A NumericDate of RFC 7519 §2: a finite number, and nothing that merely looks like one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
@@ -285,7 +292,7 @@ def _session_end(session: dict[str, Any]) -> float:
         raise InvalidToken(reason="its session's expiresAt is no time") from None
 
 
-def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_token(token: str, types: tuple[str, ...] = _TOKEN_TYPES) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a token's header and claims, unverified.
 
     Raises:
@@ -301,8 +308,8 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise InvalidToken(reason="not a JWT: three parts of base64url, the first two JSON objects") from None
     if unsupported := header.keys() & _UNSUPPORTED:
         raise InvalidToken(reason=f"its header has {min(unsupported)}, which is not supported")
-    if str(header.get("typ", "JWT")).lower() not in _TOKEN_TYPES:
-        raise InvalidToken(reason="its typ is not JWT: it is for another purpose")
+    if str(header.get("typ", "JWT")).lower() not in map(str.lower, types):
+        raise InvalidToken(reason=f"its typ is not {types[0]}: it is for another purpose")
     return header, claims
 
 

@@ -20,6 +20,8 @@ _READ = (
     "Last-Event-ID",
     "X-Request-ID",
 )
+# What the Model Context Protocol has agents in a page say.
+_OF_AGENTS = ("MCP-Protocol-Version", "Mcp-Method", "Mcp-Name", "Mcp-Session-Id")
 # What HTTP clients and tracing SDKs add to requests of their own accord. Nothing here reads it.
 _HARMLESS = (
     "Cache-Control",
@@ -76,7 +78,7 @@ class Cors(CORSMiddleware):
             allow_origins=settings.cors_origins,
             allow_credentials=True,
             allow_methods=_METHODS,
-            allow_headers=(*_READ, *_HARMLESS, *settings.cors_headers),
+            allow_headers=(*_READ, *_OF_AGENTS, *_HARMLESS, *settings.cors_headers),
             expose_headers=_SENT,
         )
         self._known = frozenset(self.allow_headers)

@@ -16,6 +16,7 @@ from starlette.routing import Match
 from backend.errors import ApiError, Problem, Unauthorized, UnsupportedMediaType, ValidationProblem
 from backend.web.logs import request_id
 
+TOOL = "task_api.tool"  # in the scope: which tool an agent called, for its line in the log
 REASON = "task_api.reason"  # in the scope: why a request was refused, for its line in the log
 
 

@@ -113,5 +113,5 @@ def configure(settings: Settings) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for quiet in ("uvicorn.error", "httpx", "httpcore", "alembic"):
+    for quiet in ("uvicorn.error", "httpx", "httpcore", "alembic", "mcp"):
         logging.getLogger(quiet).setLevel(logging.WARNING)

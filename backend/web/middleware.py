@@ -18,7 +18,7 @@ from backend.errors import ApiError, Overloaded, RepeatedHeader, TooManyRequests
 from backend.web.addresses import is_feed, settled
 from backend.web.answers import PIECE, Outbox, Unread
 from backend.web.cors import Cors
-from backend.web.handlers import REASON, problem
+from backend.web.handlers import REASON, TOOL, problem
 from backend.web.limits import ANSWER_HEADERS, UNLIMITED_PATHS, Limits
 from backend.web.logs import log_request, request_id, without_secrets
 
@@ -150,7 +150,7 @@ class RequestMiddleware:
         """
         exchange: _Exchange = scope[_EXCHANGE]
         path, read = exchange.path, exchange.read
-        is_api = path.startswith("/api/")
+        is_api = path.startswith("/api/") or path == "/mcp"
         if is_api and self._gate.is_full and self._gate.refuses(self._who(read)):
             raise Overloaded
         if is_api and (read.authorization or read.has_cookie or is_feed(path)):
@@ -282,6 +282,8 @@ def _log_request(method: str, scope: Scope, status: int, seconds: float) -> None
         "ms": round(seconds * 1000, 1),
         "user": scope.get("user_id", "-"),
     }
+    if TOOL in scope:
+        fields["tool"] = scope[TOOL]
     if REASON in scope:
         fields["reason"] = scope[REASON]
     log_request(fields)

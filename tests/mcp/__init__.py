@@ -1,0 +1,1 @@
+"""Agents of others: what they are let do, and by which token."""
