@@ -72,6 +72,7 @@ class Options(TypedDict, total=False):
     id_type: Literal["text", "uuid", "serial"]
     user_model: str
     schema: str
+    mcp_resource: str
     trusted_origins: str
 
 

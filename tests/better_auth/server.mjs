@@ -15,6 +15,7 @@
 //   ID_TYPE              text (default), uuid, serial
 //   USER_MODEL           name of the user table, default user
 //   SCHEMA               PostgreSQL schema of the tables; default: the connection's search_path
+//   MCP_RESOURCE         the address of an MCP server: adds the mcp plugin, which issues access tokens for it
 //   TRUSTED_ORIGINS      more origins that may send cookies, separated by commas
 //
 // Beside Better Auth's own routes, for the tests alone:
@@ -23,6 +24,7 @@
 //   POST /__forget-keys  deletes every key
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { mcp } from "@better-auth/mcp";
 import { betterAuth } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import { toNodeHandler } from "better-auth/node";
@@ -43,6 +45,17 @@ const kysely = () => new Kysely({ dialect: new PostgresDialect({ pool }) });
 const database = env.SCHEMA ? { db: kysely(), type: "postgres", schemaName: env.SCHEMA, transaction: true } : pool;
 
 const mails = [];
+
+// Every client may register itself, as agents do that nobody here has heard of.
+const agents = () =>
+  mcp({
+    loginPage: "/login",
+    consentPage: "/consent",
+    resource: env.MCP_RESOURCE,
+    scopes: ["openid", "profile", "email", "offline_access", "tasks:read", "tasks:write"],
+    allowDynamicClientRegistration: true,
+    allowUnauthenticatedClientRegistration: true,
+  });
 
 const optionsFor = (baseURL) => ({
   baseURL,
@@ -74,6 +87,7 @@ const optionsFor = (baseURL) => ({
       },
       jwt: { expirationTime: env.JWT_EXPIRES_IN || undefined },
     }),
+    ...(env.MCP_RESOURCE ? [agents()] : []),
   ],
 });
 
