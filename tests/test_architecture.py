@@ -101,7 +101,13 @@ STATEMENTS_ELSEWHERE = {
 OF_MANY = {"backend.purge", "backend.tasks.changes.counters"}
 
 # What is loaded when it is needed, and not before: who imports it says why.
-LATE = {"backend.migrations", "backend.auth.jwks", "backend.calendar.feed", "backend.assistant.agent", "backend.mcp.endpoint"}
+LATE = {
+    "backend.migrations",
+    "backend.auth.jwks",
+    "backend.calendar.feed",
+    "backend.assistant.agent",
+    "backend.mcp.endpoint",
+}
 
 
 class Module(NamedTuple):
