@@ -9,7 +9,7 @@ PARALLEL := --numprocesses=logical --dist=worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup
+.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ migrate: setup .env ## Bring the database's schema to this version's
 
 migration: setup .env ## Write the next migration, as the models are (m="what it does")
 	@$(RUN) python -m backend migrate --message "$(m)"
+
+openapi: setup ## Write client/openapi.json, which clients are generated from
+	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.openapi
 
 db: setup ## Start a PostgreSQL in .postgres and print its URL (DB_PORT=)
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.postgres start

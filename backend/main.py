@@ -52,6 +52,7 @@ from backend.web.cursor import CursorCodec
 from backend.web.hot_routes import HotRoutes
 from backend.web.limits import Limits
 from backend.web.middleware import RequestMiddleware
+from backend.web.openapi import DocumentedApp
 from backend.web.protocol import affordable
 from backend.web.registration import add_routes, operation_id, routes_under
 
@@ -87,7 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or load_settings(anywhere=True)
     logs.configure(settings)
-    app = FastAPI(
+    app = DocumentedApp(
         title="Task API",
         version=__version__,
         summary="The multi-user task backend behind a Next.js frontend",

@@ -189,6 +189,8 @@ Recurring = Annotated[StrictBool | None, BeforeValidator(_none_if_blank)]
 class TaskCreate(BaseModel):
     """A task to be. Unknown keys are ignored."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Buy milk", "tags": ["home"]}]})
+
     title: Title = Field(description="Trimmed; not blank", examples=["Buy milk"])
     description: Description | None = Field(default=None, examples=["Two litres"])
     completed: StrictBool = False
@@ -214,6 +216,10 @@ class TaskCreate(BaseModel):
 class TaskUpdate(BaseModel):
     """A partial update: what is absent stays as it is; `null` clears what can be empty."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"title": "Buy oat milk", "due_date": "2026-11-21"}]}
+    )
+
     title: Title | MISSING = MISSING
     description: Description | MISSING | None = MISSING
     completed: StrictBool | MISSING = MISSING
@@ -233,6 +239,8 @@ class TaskUpdate(BaseModel):
 
 class TaskCompletion(BaseModel):
     """The state to set. Without `completed` the state is toggled."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"completed": True}]})
 
     completed: StrictBool | MISSING = MISSING
 

@@ -33,11 +33,15 @@ class _OnTask(BaseModel):
 class CreateOperation(TaskCreate):
     """Create a task."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"op": "create", "title": "Buy milk"}]})
+
     op: Literal["create"]
 
 
 class UpdateOperation(_OnTask, TaskUpdate):
     """Change what is named, as PATCH does."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"op": "update", "id": 7, "tags": ["home"]}]})
 
     op: Literal["update"]
 
@@ -91,6 +95,10 @@ def _field_error(problem: Any, skipped: int) -> FieldError:
 
 class Batch(BaseModel):
     """Operations to be done in their order. They are not read yet: that may take longer than a slice."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"operations": [{"op": "create", "title": "Buy milk"}]}]}
+    )
 
     operations: list[
         Annotated[Any, PlainValidator(lambda value: value, json_schema_input_type=Operation)]
