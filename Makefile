@@ -9,7 +9,7 @@ PARALLEL := --numprocesses=logical --dist=worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi
+.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi client
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ migration: setup .env ## Write the next migration, as the models are (m="what it
 
 openapi: setup ## Write client/openapi.json, which clients are generated from
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.openapi
+
+client: ## Build the TypeScript client and pack it into client/*.tgz
+	@cd client && npm ci --silent --ignore-scripts --no-audit --no-fund && npm pack --silent
 
 db: setup ## Start a PostgreSQL in .postgres and print its URL (DB_PORT=)
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.postgres start

@@ -28,12 +28,13 @@ from tests.postgres import free_port
 from tests.server import Server
 
 PASSWORD = "correct horse battery staple"
+NEEDS_NODE = {"better_auth", "client", "snippets"}  # folders of tests
 _numbers = count(1)
 
 
-def refuse(reason: str) -> None:
-    """Skip what needs Better Auth; on CI, where nobody reads what was skipped, fail it."""
-    said = f"Better Auth cannot run here: {reason}"
+def refuse(reason: str, what: str = "Better Auth") -> None:
+    """Skip what needs Node.js; on CI, where nobody reads what was skipped, fail it."""
+    said = f"{what} cannot run here: {reason}"
     if os.environ.get("CI"):
         pytest.fail(said, pytrace=False)
     pytest.skip(said)
@@ -41,7 +42,7 @@ def refuse(reason: str) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say why these tests were skipped: unless asked, pytest only counts them."""
-    skipped = [r for r in terminalreporter.getreports("skipped") if "better_auth/" in r.nodeid]
+    skipped = [r for r in terminalreporter.getreports("skipped") if NEEDS_NODE & set(r.nodeid.split("/"))]
     for reason in {report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)}:
         terminalreporter.write_line(reason, yellow=True)
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.better_auth.conftest import refuse
 from tests.better_auth.harness import available, install
+from tests.client.package import build
 from tests.conftest import token_for
 from tests.server import Server, sign_up
 
@@ -83,6 +85,18 @@ signed out: /api/auth/token, to /sign-in, signed out, /api/auth/token, no token:
 """
 
 
+def link_packages(folder: Path, client: Path) -> None:
+    """What the app has installed, and beside it the client as it is packed."""
+    folder.mkdir()
+    for package in (HERE / "node_modules").iterdir():
+        (folder / package.name).symlink_to(package)
+    packed = run(["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", folder], client)
+    assert packed.returncode == 0, packed.stderr
+    with tarfile.open(folder / packed.stdout.strip()) as archive:
+        archive.extractall(folder, filter="data")
+    (folder / "package").rename(folder / "task-api-client")
+
+
 def test_every_snippet_compiles_and_keeps_its_token(tmp_path: Path) -> None:
     """Pasted into a Next.js app with Better Auth, each passes TypeScript's strict check.
 
@@ -92,7 +106,7 @@ def test_every_snippet_compiles_and_keeps_its_token(tmp_path: Path) -> None:
         refuse(reason)
     install(HERE)
     assert len(write_app(tmp_path)) >= 6
-    (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
+    link_packages(tmp_path / "node_modules", build())
     options = json.loads((HERE / "tsconfig.json").read_text())
     options["compilerOptions"] |= {"paths": {"@/*": ["./*"]}, "outDir": "out"}
     (tmp_path / "tsconfig.json").write_text(json.dumps(options))
