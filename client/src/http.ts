@@ -24,6 +24,7 @@ export interface Call extends CallOptions {
   key?: string | undefined;
   /** Whom the token has to be of. */
   as?: string | undefined;
+  retries?: number | undefined;
 }
 
 export interface Answer<T> {
@@ -66,7 +67,7 @@ export class Http {
   async #send<T>(method: string, path: string, call: Call, read: (response: Response) => Promise<T>): Promise<T> {
     const { signal } = call;
     const key = method === "GET" ? undefined : (call.key ?? newKey());
-    const { retries = 5 } = this.#options;
+    const retries = call.retries ?? this.#options.retries ?? 5;
     let renewed = false;
     for (let tries = 0; ; tries++) {
       signal?.throwIfAborted();

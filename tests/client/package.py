@@ -11,7 +11,7 @@ CLIENT = Path(__file__).parent.parent.parent / "client"
 
 
 def build() -> Path:
-    """Compile the client if it has changed since, and return its folder. Without Node.js the test is skipped."""
+    """Compile the client if it has changed, and return its folder; without Node.js the test is skipped."""
     if reason := available(CLIENT):
         refuse(reason, "The TypeScript client")
     install(CLIENT)

@@ -11,11 +11,12 @@ from sqlalchemy import text
 
 from backend.main import create_app
 from backend.migrate import prepare
+from tests.client.corpus import write
 from tests.client.package import CLIENT, build
-from tests.conftest import SECRET, Databases, settings_for
+from tests.conftest import SECRET, THOROUGH, Databases, settings_for
 from tests.server import Server
 
-USERS = 200
+USERS = 400
 ADD = text('INSERT INTO "user" (id, name, email, "emailVerified") VALUES (:id, :id, :email, false)')
 
 pytestmark = pytest.mark.slow
@@ -81,6 +82,22 @@ async def run(service: Mapping[str, str], first: int, last: int, *names: str, **
 async def test_requests_keep_their_promises(built: Path, service: Mapping[str, str]) -> None:
     """Pages, keys, tokens, retries, merges, errors and signals are as the client says, on both databases."""
     await run(service, 0, 49, "core")
+
+
+async def test_copies_are_listed_as_the_service_lists(
+    built: Path, service: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Filters and sorts of a copy have the service's members in its order, on both databases."""
+    corpus = tmp_path / "corpus.json"
+    await asyncio.to_thread(write, corpus)
+    await run(service, 50, 59, "select", CORPUS=str(corpus))
+
+
+async def test_random_schedules_lose_nothing(built: Path, service: Mapping[str, str]) -> None:
+    """Tabs and browsers on a bad network: what was done is there once, and every copy is the same."""
+    schedules = 250 if THOROUGH else 12
+    seed = int.from_bytes(os.urandom(3), "big")
+    await run(service, 100, 100 + schedules, "schedules", SCHEDULES=str(schedules), SEED=str(seed))
 
 
 def test_it_is_small(built: Path) -> None:

@@ -1,0 +1,26 @@
+// What a browser has and Node 20 has not: locks of a name that are held one after the other.
+export function newLocks() {
+  const tails = new Map();
+  return {
+    async request(name, { signal }, held) {
+      const before = tails.get(name) ?? Promise.resolve();
+      let release;
+      tails.set(name, new Promise((resolve) => (release = resolve)));
+      await before;
+      try {
+        if (!signal.aborted) await held();
+      } finally {
+        release();
+      }
+    },
+  };
+}
+
+/** Wait until something is so; `what` says what it was, where it is not. */
+export async function until(isSo, what, ms = 30_000) {
+  const end = Date.now() + ms;
+  while (!(await isSo())) {
+    if (Date.now() > end) throw new Error(`it was not so: ${typeof what === "function" ? what() : what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
