@@ -18,6 +18,8 @@ export type Status = "loading" | "live" | "polling" | "offline" | "signed_out";
 export interface Snapshot {
   tasks: ReadonlyMap<number, Task>;
   status: Status;
+  /** Whether the copy is there, from the store or from the service. */
+  ready: boolean;
   /** How many changes the service has not answered yet. */
   pending: number;
 }
@@ -61,6 +63,7 @@ type Message =
   | { type: "status"; status: Status }
   | { type: "hello" };
 
+const UNDOABLE = 100; // changes
 const LONGEST = 30; // times the first pause
 const GIVEN_UP = 5; // tries of a change that the service breaks down over
 
@@ -76,7 +79,8 @@ export class LiveTasks {
   readonly #refusals = new Set<(error: TaskApiError, action: Action) => void>();
   readonly #waiting = new Map<string, Waiting>();
   readonly #broken = new Map<string, number>();
-  #tasks: Map<number, Task>;
+  readonly #initial: Map<number, Task>;
+  #tasks = new Map<number, Task>();
   #state: State = nothing();
   #unsaved: Action[] = [];
   #status: Status = "loading";
@@ -91,17 +95,19 @@ export class LiveTasks {
   #wake: (() => void) | undefined;
   /** Settles once the copy is there, from the store or from the service. */
   readonly ready: Promise<void>;
-  #isReady!: () => void;
+  #resolveReady!: () => void;
+  #isReady = false;
+  readonly #undoable: Change[] = [];
 
   constructor(api: TasksApi, options: LiveOptions = {}) {
     this.#api = api;
     this.#options = options;
     this.#name = `task-api ${api.http.base}`;
     this.#store = options.store ?? (typeof indexedDB === "undefined" ? memoryStore() : browserStore(this.#name));
-    this.#tasks = new Map(options.initial?.map((task) => [task.id, task]));
-    this.#shown = { tasks: this.#tasks, status: "loading", pending: 0 };
+    this.#initial = new Map(options.initial?.map((task) => [task.id, task]));
+    this.#shown = { tasks: this.#initial, status: "loading", ready: false, pending: 0 };
     this.ready = new Promise((resolve) => {
-      this.#isReady = resolve;
+      this.#resolveReady = resolve;
     });
     if (typeof window !== "undefined" || options.store) {
       if (typeof BroadcastChannel !== "undefined") this.#channel = new BroadcastChannel(this.#name);
@@ -138,6 +144,7 @@ export class LiveTasks {
     return this.#act({ kind: "create", id, fields }, () => this.remove(id));
   }
 
+  /** Change what is named. Where somebody has changed the same meanwhile, it is refused with both values. */
   update(id: number, fields: TaskChanges): Change {
     const seen = this.get(id);
     return this.#act({ kind: "update", id, fields, ...(seen && { seen }) }, () => {
@@ -152,12 +159,19 @@ export class LiveTasks {
 
   remove(id: number): Change {
     const seen = this.get(id);
-    return this.#act({ kind: "remove", id }, () => this.#act({ kind: "restore", id, ...(seen && { seen }) }, () => this.remove(id)));
+    return this.#act({ kind: "remove", id }, () => this.restore(id, seen));
   }
 
-  /** Bring back a task from the trash. */
-  restore(id: number): Change {
-    return this.#act({ kind: "restore", id }, () => this.remove(id));
+  /** Bring back a task from the trash; what it was, where that is to be shown at once. */
+  restore(id: number, seen?: Task): Change {
+    return this.#act({ kind: "restore", id, ...(seen && { seen }) }, () => this.remove(id));
+  }
+
+  /** Make the opposite of this tab's last change that was not undone; undefined where there is none. */
+  undo(): Change | undefined {
+    const last = this.#undoable.pop()?.undo();
+    this.#undoable.pop(); // which is a change, too
+    return last;
   }
 
   /** Erase the copy and what was not sent yet, in all tabs; for when somebody signs out. */
@@ -196,7 +210,10 @@ export class LiveTasks {
       () => this.#poke(),
       (error: unknown) => this.#settle(action, undefined, error as TaskApiError),
     );
-    return { id: action.id, done, undo };
+    const change = { id: action.id, done, undo };
+    this.#undoable.push(change);
+    if (this.#undoable.length > UNDOABLE) this.#undoable.shift();
+    return change;
   }
 
   async #save(action: Action): Promise<void> {
@@ -217,8 +234,8 @@ export class LiveTasks {
   #show(): void {
     const queue = this.#queue();
     // Who is signed out sees nothing; what is stored is for whoever signs in again, or is erased by others.
-    const tasks = new Map(this.#status === "signed_out" ? [] : this.#tasks);
-    this.#shown = { tasks: overlaid(tasks, this.#state, queue), status: this.#status, pending: queue.length };
+    const tasks = new Map(this.#status === "signed_out" ? [] : this.#isReady ? this.#tasks : this.#initial);
+    this.#shown = { tasks: overlaid(tasks, this.#state, queue), status: this.#status, ready: this.#isReady, pending: queue.length };
     for (const listener of this.#listeners) listener();
   }
 
@@ -235,6 +252,10 @@ export class LiveTasks {
     for (const task of put) this.#tasks.set(task.id, task);
     if (this.#state.user && state.user !== this.#state.user) this.#unsaved = []; // they were somebody else's
     this.#state = state;
+    if (state.cursor !== undefined && !this.#isReady) {
+      this.#isReady = true;
+      this.#resolveReady();
+    }
     const saved = new Set(state.queue.map(({ key }) => key));
     this.#unsaved = this.#unsaved.filter(({ key }) => !saved.has(key));
   }
@@ -345,15 +366,12 @@ export class LiveTasks {
 
   /** Show the stored copy, if it is of whoever is signed in. Offline nobody else can have signed in. */
   async #greet(): Promise<void> {
-    const initial = this.#tasks;
     try {
       await this.#identify();
     } catch (error) {
       if (isForOthers(error)) this.#status = "signed_out";
       else await this.#reload();
     }
-    if (this.#state.cursor !== undefined) this.#isReady();
-    else if (!this.#tasks.size) this.#tasks = initial;
     this.#show();
   }
 
@@ -383,7 +401,6 @@ export class LiveTasks {
           await this.#identify();
           const sent = await this.#flush();
           if (this.#stale || (sent && this.#status !== "live")) await this.#pull();
-          this.#isReady();
           if (!this.#watching) this.#watch();
           if (this.#status !== "live") this.#say("polling");
         } else this.#say("signed_out");

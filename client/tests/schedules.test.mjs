@@ -99,8 +99,8 @@ async function run(seed) {
       if (!browser.tabs.length) browser.open();
     }
     const tabs = browsers.flatMap((browser) => browser.tabs);
-    const state = () => JSON.stringify(tabs.map((tab) => [tab.snapshot().status, tab.snapshot().pending, tab.snapshot().tasks.size]));
-    await until(() => tabs.every((tab) => tab.snapshot().pending === 0), () => `all is sent: ${state()}`);
+    const state = () => JSON.stringify(tabs.map((tab) => [tab.snapshot().status, tab.snapshot().ready, tab.snapshot().pending, tab.snapshot().tasks.size]));
+    await until(() => tabs.every((tab) => tab.snapshot().ready && tab.snapshot().pending === 0), () => `all is sent: ${state()}`);
     const byId = (tasks) => [...tasks].sort((one, other) => one.id - other.id);
     const theirs = byId(await direct.list().all());
     const same = (tab) => JSON.stringify(byId(tab.snapshot().tasks.values())) === JSON.stringify(theirs);

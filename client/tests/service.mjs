@@ -1,7 +1,8 @@
 // The service that the tests are run against, and users of it. Each test takes one of its own.
 import { createHmac } from "node:crypto";
+import { basename } from "node:path";
 
-const { API, SECRET, USERS } = process.env;
+const { API, SECRET, FIRST = "0" } = process.env;
 export const api = API;
 
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -13,11 +14,8 @@ export function tokenFor(user, { life = 900, age = 0 } = {}) {
   return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
 }
 
-const [first, last] = USERS.split("-").map(Number);
-let next = first;
+const file = basename(process.argv[1], ".test.mjs");
+let next = Number(FIRST);
 
-/** A user whom nobody else takes. */
-export function newUser() {
-  if (next > last) throw new Error(`there are only the users ${USERS}`);
-  return `user-${next++}`;
-}
+/** A user whom nobody else takes: each file of tests has its own. */
+export const newUser = () => `${file}-${next++}`;

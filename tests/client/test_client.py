@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ from tests.client.package import CLIENT, build
 from tests.conftest import SECRET, THOROUGH, Databases, settings_for
 from tests.server import Server
 
-USERS = 400
+SCHEDULES = 250 if THOROUGH else 12
+# The files of tests, each with the users that it takes.
+USERS = {"core": 20, "live": 40, "react": 5, "schedules": SCHEDULES, "select": 5}
 ADD = text('INSERT INTO "user" (id, name, email, "emailVerified") VALUES (:id, :id, :email, false)')
 
 pytestmark = pytest.mark.slow
@@ -33,71 +35,59 @@ async def add_users(database_url: str) -> None:
     settings = settings_for(database_url)
     app = create_app(settings)
     database = app.state.database
+    ids = [f"{file}-{number}" for file, count in USERS.items() for number in range(count)]
     try:
         await prepare(database, settings)
         async with database.engine.execution_options(unobserved=True).begin() as connection:
-            people = [{"id": f"user-{n}", "email": f"{n}@example.com"} for n in range(USERS)]
-            await connection.execute(ADD, people)
+            await connection.execute(ADD, [{"id": one, "email": f"{one}@example.com"} for one in ids])
     finally:
         await database.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Mapping[str, str]]:
-    """The environment of tests of the service, which runs."""
-    url = f"sqlite:///{tmp_path}/tasks.db"
-    if request.param == "postgresql":
-        databases: Databases = request.getfixturevalue("databases")
-        url = await databases.create()
-    await add_users(url)
-    async with Server(tmp_path) as server:
-        address = await server.start({"DATABASE_URL": url, "RATE_LIMIT_ANONYMOUS": "0"})
-        yield {"API": address, "SECRET": SECRET}
-    if request.param == "postgresql":
-        await databases.drop(url)
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """A database with users."""
+    if request.param == "sqlite":
+        made = f"sqlite:///{tmp_path}/tasks.db"
+        await add_users(made)
+        yield made
+        return
+    databases: Databases = request.getfixturevalue("databases")
+    made = await databases.create()
+    await add_users(made)
+    yield made
+    await databases.drop(made)
 
 
-async def run(service: Mapping[str, str], first: int, last: int, *names: str, **env: str) -> str:
-    """Run test files with the users from `first` to `last`, and return what they print."""
-    node = await asyncio.create_subprocess_exec(
-        "node",
-        "--test",
-        "--test-reporter=spec",
-        *[f"tests/{name}.test.mjs" for name in names],
-        cwd=CLIENT,
-        env={"PATH": os.environ["PATH"], **service, "USERS": f"{first}-{last}", **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        printed, _ = await node.communicate()
-    finally:
-        if node.returncode is None:
-            node.kill()
-            await node.wait()
-    assert node.returncode == 0, printed.decode()
-    return printed.decode()
-
-
-async def test_requests_keep_their_promises(built: Path, service: Mapping[str, str]) -> None:
-    """Pages, keys, tokens, retries, merges, errors and signals are as the client says, on both databases."""
-    await run(service, 0, 49, "core")
-
-
-async def test_copies_are_listed_as_the_service_lists(
-    built: Path, service: Mapping[str, str], tmp_path: Path
-) -> None:
-    """Filters and sorts of a copy have the service's members in its order, on both databases."""
+async def test_the_client_keeps_its_promises(built: Path, url: str, tmp_path: Path) -> None:
+    """Each test in client/tests passes, and so do random schedules, whose seeds are printed otherwise."""
     corpus = tmp_path / "corpus.json"
-    await asyncio.to_thread(write, corpus)
-    await run(service, 50, 59, "select", CORPUS=str(corpus))
-
-
-async def test_random_schedules_lose_nothing(built: Path, service: Mapping[str, str]) -> None:
-    """Tabs and browsers on a bad network: what was done is there once, and every copy is the same."""
-    schedules = 250 if THOROUGH else 12
-    seed = int.from_bytes(os.urandom(3), "big")
-    await run(service, 100, 100 + schedules, "schedules", SCHEDULES=str(schedules), SEED=str(seed))
+    write(corpus)
+    async with Server(tmp_path) as server:
+        given = {
+            "API": await server.start({"DATABASE_URL": url, "RATE_LIMIT_ANONYMOUS": "0"}),
+            "SECRET": SECRET,
+            "CORPUS": str(corpus),
+            "SCHEDULES": str(SCHEDULES),
+            "SEED": str(int.from_bytes(os.urandom(3), "big")),
+        }
+        node = await asyncio.create_subprocess_exec(
+            "node",
+            "--test",
+            "--test-reporter=spec",
+            *[f"tests/{file}.test.mjs" for file in USERS],
+            cwd=CLIENT,
+            env={"PATH": os.environ["PATH"], **given},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            printed, _ = await node.communicate()
+        finally:
+            if node.returncode is None:
+                node.kill()
+                await node.wait()
+        assert node.returncode == 0, printed.decode()
 
 
 def test_it_is_small(built: Path) -> None:
