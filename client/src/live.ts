@@ -1,28 +1,17 @@
+import { TabCopy } from "./copy.js";
 import { TaskApiError } from "./errors.js";
 import { watch } from "./events.js";
 import { newKey, sleep } from "./http.js";
 import { touched } from "./merge.js";
-import { current, overlaid } from "./overlay.js";
+import { current } from "./overlay.js";
 import { isForNow, isForOthers, refusal, send } from "./sending.js";
 import { type Action, browserStore, type Edit, memoryStore, nothing, type State, type Store } from "./store.js";
 import type { TasksApi } from "./tasks.js";
 import type { NewTask, Task, TaskChanges } from "./types.js";
 
+export type { Snapshot, Status } from "./copy.js";
 export { matches, select } from "./select.js";
 export { browserStore, memoryStore, type Store } from "./store.js";
-
-/** How the copy stands: `live` hears of changes as they come, `polling` asks for them. */
-export type Status = "loading" | "live" | "polling" | "offline" | "signed_out";
-
-/** What there is to show; another object after every change. */
-export interface Snapshot {
-  tasks: ReadonlyMap<number, Task>;
-  status: Status;
-  /** Whether the copy is there, from the store or from the service. */
-  ready: boolean;
-  /** How many changes the service has not answered yet. */
-  pending: number;
-}
 
 /** A change that is shown already. */
 export interface Change {
@@ -52,88 +41,35 @@ export interface LiveOptions {
   pause?: number;
 }
 
-interface Waiting {
-  resolve(task: Task | undefined): void;
-  reject(error: unknown): void;
-}
-
-/** What one tab tells the others. The store has it all: who has missed something reads that. */
-type Message =
-  | { type: "edit"; from: number; edit: Edit; done?: { action: Action; task?: Task | undefined; error?: object } }
-  | { type: "status"; status: Status }
-  | { type: "hello" };
-
 const UNDOABLE = 100; // changes
 const LONGEST = 30; // times the first pause
 const GIVEN_UP = 5; // tries of a change that the service breaks down over
 
 /** A copy of the tasks that is kept in the browser and follows the service; one for all of its tabs. */
-export class LiveTasks {
+export class LiveTasks extends TabCopy {
   readonly #api: TasksApi;
   readonly #options: LiveOptions;
-  readonly #store: Store;
-  readonly #channel: BroadcastChannel | undefined;
   readonly #name: string;
-  readonly #ending = new AbortController();
-  readonly #listeners = new Set<() => void>();
-  readonly #refusals = new Set<(error: TaskApiError, action: Action) => void>();
-  readonly #waiting = new Map<string, Waiting>();
   readonly #broken = new Map<string, number>();
-  readonly #initial: Map<number, Task>;
-  #tasks = new Map<number, Task>();
-  #state: State = nothing();
-  #unsaved: Action[] = [];
-  #status: Status = "loading";
-  #shown: Snapshot;
-  #writing: Promise<unknown> = Promise.resolve();
+  readonly #undoable: Change[] = [];
+  readonly #greeted: Promise<void>;
   #stale = true; // whether there may be changes that were not asked for
   #watching: AbortController | undefined;
-  #leads = false;
   #isOut = false; // somebody has signed out: nothing is asked until this tab is woken
-  readonly #greeted: Promise<void>;
   #woken = false;
   #wake: (() => void) | undefined;
-  /** Settles once the copy is there, from the store or from the service. */
-  readonly ready: Promise<void>;
-  #resolveReady!: () => void;
-  #isReady = false;
-  readonly #undoable: Change[] = [];
 
   constructor(api: TasksApi, options: LiveOptions = {}) {
+    const name = `task-api ${api.http.base}`;
+    const runs = typeof window !== "undefined" || options.store !== undefined; // not on a server
+    const store = options.store ?? (runs ? browserStore(name) : memoryStore());
+    const channel = runs && typeof BroadcastChannel !== "undefined" ? new BroadcastChannel(name) : undefined;
+    super(store, channel, options.initial ?? []);
     this.#api = api;
     this.#options = options;
-    this.#name = `task-api ${api.http.base}`;
-    this.#store = options.store ?? (typeof indexedDB === "undefined" ? memoryStore() : browserStore(this.#name));
-    this.#initial = new Map(options.initial?.map((task) => [task.id, task]));
-    this.#shown = { tasks: this.#initial, status: "loading", ready: false, pending: 0 };
-    this.ready = new Promise((resolve) => {
-      this.#resolveReady = resolve;
-    });
-    if (typeof window !== "undefined" || options.store) {
-      if (typeof BroadcastChannel !== "undefined") this.#channel = new BroadcastChannel(this.#name);
-      this.#channel?.addEventListener("message", ({ data }) => this.#hear(data as Message));
-      this.#greeted = this.#greet();
-      void this.#greeted.then(() => this.#run());
-    } else this.#greeted = this.ready;
-  }
-
-  // What is shown.
-
-  /** Be called after every change, until the function that is returned is. */
-  subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
-
-  snapshot = (): Snapshot => this.#shown;
-
-  /** A task by its id, also by the one that it had before the service gave it its own. */
-  get = (id: number): Task | undefined => this.#shown.tasks.get(current(this.#state, id));
-
-  /** Be told what the service has refused, of this tab's changes and of those before a reload. */
-  onRefused(listener: (error: TaskApiError, action: Action) => void): () => void {
-    this.#refusals.add(listener);
-    return () => this.#refusals.delete(listener);
+    this.#name = name;
+    this.#greeted = runs ? this.#greet() : this.ready;
+    if (runs) void this.#greeted.then(() => this.#run());
   }
 
   // What the user does.
@@ -177,8 +113,8 @@ export class LiveTasks {
   /** Erase the copy and what was not sent yet, in all tabs; for when somebody signs out. */
   async signOut(): Promise<void> {
     await this.#erase("");
-    this.#signedOut();
-    this.#say("signed_out");
+    this.signedOut();
+    this.say("signed_out");
   }
 
   /** Look whether there is something to do: somebody has signed in, the network is back. */
@@ -189,26 +125,15 @@ export class LiveTasks {
 
   #noticed = (): void => {
     this.#stale = true;
-    this.#poke();
+    this.poke();
   };
-
-  /** Stop following. What was not sent yet is sent by another tab, or the next time. */
-  close(): void {
-    this.#ending.abort();
-    this.#poke();
-    this.#channel?.close();
-    void this.#writing.then(() => this.#store.close());
-  }
 
   #act(about: Pick<Action, "kind" | "id"> & Partial<Action>, undo: () => Change): Change {
     const action: Action = { ...about, key: newKey(), at: Date.now() };
-    const done = new Promise<Task | undefined>((resolve, reject) => this.#waiting.set(action.key, { resolve, reject }));
-    done.catch(() => undefined); // whoever waits for it is told; nobody has to
-    this.#unsaved.push(action);
-    this.#show();
+    const done = this.add(action);
     this.#save(action).then(
-      () => this.#poke(),
-      (error: unknown) => this.#settle(action, undefined, error as TaskApiError),
+      () => this.poke(),
+      (error: unknown) => this.settle(action, undefined, error as TaskApiError),
     );
     const change = { id: action.id, done, undo };
     this.#undoable.push(change);
@@ -218,146 +143,34 @@ export class LiveTasks {
 
   async #save(action: Action): Promise<void> {
     await this.#greeted;
-    await this.#commit((state) => {
+    await this.commit((state) => {
       const queue = [...state.queue, { ...action, id: current(state, action.id) }];
       return { state: { ...state, queue } };
     });
   }
 
-  // The copy, and the store.
-
-  #queue(): Action[] {
-    const saved = new Set(this.#state.queue.map(({ key }) => key));
-    return [...this.#state.queue, ...this.#unsaved.filter(({ key }) => !saved.has(key))];
-  }
-
-  #show(): void {
-    const queue = this.#queue();
-    // Who is signed out sees nothing; what is stored is for whoever signs in again, or is erased by others.
-    const tasks = new Map(this.#status === "signed_out" ? [] : this.#isReady ? this.#tasks : this.#initial);
-    this.#shown = { tasks: overlaid(tasks, this.#state, queue), status: this.#status, ready: this.#isReady, pending: queue.length };
-    for (const listener of this.#listeners) listener();
-  }
-
-  #say(status: Status): void {
-    if (this.#status === status) return;
-    this.#status = status;
-    this.#show();
-    if (!this.#ending.signal.aborted) this.#channel?.postMessage({ type: "status", status } satisfies Message);
-  }
-
-  #apply({ state, put = [], remove = [] }: Edit): void {
-    if (remove === "all") this.#tasks = new Map();
-    else for (const id of remove) this.#tasks.delete(id);
-    for (const task of put) this.#tasks.set(task.id, task);
-    if (this.#state.user && state.user !== this.#state.user) this.#unsaved = []; // they were somebody else's
-    this.#state = state;
-    if (state.cursor !== undefined && !this.#isReady) {
-      this.#isReady = true;
-      this.#resolveReady();
-    }
-    const saved = new Set(state.queue.map(({ key }) => key));
-    this.#unsaved = this.#unsaved.filter(({ key }) => !saved.has(key));
-  }
-
-  async #load(): Promise<void> {
-    const { state, tasks } = await this.#store.read();
-    this.#apply({ state, put: tasks, remove: "all" });
-    // What another tab has settled while this one did not listen.
-    const open = new Set(this.#queue().map(({ key }) => key));
-    for (const [key, waiting] of this.#waiting) {
-      if (open.has(key)) continue;
-      this.#waiting.delete(key);
-      waiting.resolve(undefined);
-    }
-  }
-
-  /** Change what is stored, by one tab at a time: whoever comes second reads what the first has written. */
-  #commit(edit: (state: State) => Omit<Edit, "state"> & { state: State }, done?: { action: Action; task?: Task | undefined; error?: TaskApiError }): Promise<void> {
-    const written = this.#writing.then(async () => {
-      for (;;) {
-        const from = this.#state.revision;
-        const made = edit(this.#state);
-        made.state = { ...made.state, revision: from + 1 };
-        if (!(await this.#store.write(from, made))) {
-          await this.#load();
-          continue;
-        }
-        this.#apply(made);
-        const told = done && { action: done.action, task: done.task, ...(done.error && { error: plain(done.error) }) };
-        if (!this.#ending.signal.aborted) {
-          this.#channel?.postMessage({ type: "edit", from, edit: made, ...(told && { done: told }) } satisfies Message);
-        }
-        if (done) this.#settle(done.action, done.task, done.error);
-        this.#show();
-        return;
-      }
-    });
-    this.#writing = written.catch(() => undefined);
-    return written;
-  }
-
-  #hear(message: Message): void {
-    if (message.type === "hello") {
-      if (this.#leads) this.#channel?.postMessage({ type: "status", status: this.#status } satisfies Message);
-      return;
-    }
-    if (message.type === "status") {
-      if (this.#leads) return;
-      this.#status = message.status;
-      this.#show();
-      return;
-    }
-    const { from, edit, done } = message;
-    this.#writing = this.#writing.then(async () => {
-      if (edit.state.revision > this.#state.revision) {
-        const { user } = this.#state;
-        if (from === this.#state.revision) this.#apply(edit);
-        else await this.#load();
-        if (user && !this.#state.user) this.#signedOut();
-      }
-      if (done) this.#settle(done.action, done.task, done.error && revived(done.error));
-      this.#show();
-      if (edit.state.queue.length) this.#poke();
-    });
-  }
-
-  /** Whoever was signed in is not any more, in this tab or another. */
-  #signedOut(): void {
+  protected override signedOut(): void {
     this.#isOut = true;
     this.#api.forgetToken();
     this.#watching?.abort();
-    const gone = new TaskApiError(401, { code: "signed_out", detail: "It was not sent: somebody has signed out" });
-    for (const waiting of this.#waiting.values()) waiting.reject(gone);
-    this.#waiting.clear();
-  }
-
-  #settle(action: Action, task: Task | undefined, error?: TaskApiError): void {
-    const waiting = this.#waiting.get(action.key);
-    this.#waiting.delete(action.key);
-    this.#unsaved = this.#unsaved.filter(({ key }) => key !== action.key);
-    if (error) {
-      waiting?.reject(error);
-      for (const listener of this.#refusals) listener(error, action);
-    } else waiting?.resolve(task);
-    this.#show();
+    super.signedOut();
   }
 
   async #erase(user: string): Promise<void> {
-    await this.#commit(() => ({ state: { ...nothing(), user }, remove: "all" }));
+    await this.commit(() => ({ state: { ...nothing(), user }, remove: "all" }));
     this.#stale = true;
   }
 
   // Following the service: one tab does.
 
   async #run(): Promise<void> {
-    const { signal } = this.#ending;
+    const { signal } = this.ending;
     if (typeof window !== "undefined") {
       window.addEventListener("online", this.wake, { signal });
       document.addEventListener("visibilitychange", () => document.hidden || this.wake(), { signal });
     }
     if (signal.aborted) return;
-    this.#channel?.postMessage({ type: "hello" } satisfies Message);
+    this.post({ type: "hello" });
     const locks = "locks" in this.#options ? this.#options.locks : globalThis.navigator?.locks;
     const follow = () => this.#follow();
     // Without locks each tab follows by itself: the store and the keys keep them apart.
@@ -369,55 +182,50 @@ export class LiveTasks {
     try {
       await this.#identify();
     } catch (error) {
-      if (isForOthers(error)) this.#status = "signed_out";
-      else await this.#reload();
+      if (isForOthers(error)) this.status = "signed_out";
+      else await this.reload();
     }
-    this.#show();
-  }
-
-  #reload(): Promise<void> {
-    const loaded = this.#writing.then(() => this.#load());
-    this.#writing = loaded.catch(() => undefined);
-    return loaded;
+    this.show();
   }
 
   /** Make sure that the copy is of whoever is signed in: what is another's is erased. */
   async #identify(): Promise<void> {
     const user = this.#options.user ?? (await this.#api.user());
-    if (!this.#state.revision) await this.#reload();
-    if (user !== undefined && this.#state.user !== user) await this.#erase(user);
+    if (!this.state.revision) await this.reload();
+    if (user !== undefined && this.state.user !== user) await this.#erase(user);
   }
 
   async #follow(): Promise<void> {
-    const { signal } = this.#ending;
+    const { signal } = this.ending;
     const { pause = 1000 } = this.#options;
     let failures = 0;
-    this.#leads = true;
-    await this.#reload(); // as the tab before left it
+    this.leads = true;
+    await this.reload(); // as the tab before left it
     while (!signal.aborted) {
       this.#woken = false;
       try {
         if (!this.#isOut) {
           await this.#identify();
           const sent = await this.#flush();
-          if (this.#stale || (sent && this.#status !== "live")) await this.#pull();
+          if (this.#stale || (sent && this.status !== "live")) await this.#pull();
           if (!this.#watching) this.#watch();
-          if (this.#status !== "live") this.#say("polling");
-        } else this.#say("signed_out");
+          if (this.status !== "live") this.say("polling");
+        } else this.say("signed_out");
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;
         if (isForOthers(error)) {
           if (error.code === "other_user") this.#api.forgetToken();
-          else this.#say("signed_out");
-        } else this.#say("offline");
+          else this.say("signed_out");
+        } else this.say("offline");
         failures++;
       }
-      if (!this.#woken) await this.#rest(failures && pause * Math.min(2 ** (failures - 1), LONGEST) * (1 + Math.random() / 2));
+      const wait = failures && pause * Math.min(2 ** (failures - 1), LONGEST) * (1 + Math.random() / 2);
+      if (!this.#woken) await this.#rest(wait);
     }
   }
 
-  #poke(): void {
+  protected override poke(): void {
     this.#woken = true;
     this.#wake?.();
   }
@@ -436,12 +244,12 @@ export class LiveTasks {
   #watch(): void {
     const watching = new AbortController();
     this.#watching = watching;
-    const signal = AbortSignal.any([this.#ending.signal, watching.signal]);
+    const signal = AbortSignal.any([this.ending.signal, watching.signal]);
     const { poll } = this.#options;
     const follow = async () => {
-      const options = { since: this.#state.cursor, signal, as: this.#as(), ...(poll && { poll }) };
+      const options = { since: this.state.cursor, signal, as: this.#as(), ...(poll && { poll }) };
       for await (const notice of watch(this.#api.http, options)) {
-        this.#say(notice.type === "poll" ? "polling" : "live");
+        this.say(notice.type === "poll" ? "polling" : "live");
         this.#noticed();
       }
     };
@@ -449,26 +257,26 @@ export class LiveTasks {
       .catch(() => undefined) // signed out, or somebody else: the next request finds that out
       .finally(() => {
         this.#watching = undefined;
-        if (this.#status === "live") this.#say("polling");
+        if (this.status === "live") this.say("polling");
         this.#noticed();
       });
   }
 
-  #as = (): string | undefined => this.#state.user || undefined;
+  #as = (): string | undefined => this.state.user || undefined;
 
-  #call = () => ({ signal: this.#ending.signal, as: this.#as(), retries: 1 });
+  #call = () => ({ signal: this.ending.signal, as: this.#as(), retries: 1 });
 
   /** Send what the user has done, in its order. */
   async #flush(): Promise<boolean> {
     let sent = false;
-    for (let [action] = this.#state.queue; action; [action] = this.#state.queue) {
+    for (let [action] = this.state.queue; action; [action] = this.state.queue) {
       let task: Task | undefined;
       let error: TaskApiError | undefined;
       try {
         action = await this.#begin(action);
-        task = await send(this.#api.http, action, current(this.#state, action.id), this.#call());
+        task = await send(this.#api.http, action, current(this.state, action.id), this.#call());
       } catch (failure) {
-        this.#ending.signal.throwIfAborted();
+        this.ending.signal.throwIfAborted();
         if (isForOthers(failure) || !(failure instanceof TaskApiError)) throw failure;
         const tries = (this.#broken.get(action.key) ?? 0) + 1;
         if (isForNow(failure) && !(failure.status === 500 && tries >= GIVEN_UP)) {
@@ -479,7 +287,7 @@ export class LiveTasks {
       }
       sent = true;
       const { key } = action;
-      await this.#commit((state) => this.#answered(state, key, task, error), { action, task, ...(error && { error }) });
+      await this.commit((state) => this.#answered(state, key, task, error), { action, task, ...(error && { error }) });
     }
     return sent;
   }
@@ -487,14 +295,14 @@ export class LiveTasks {
   /** Write down that it is sent before it is: after a reload its answer may have been lost. */
   async #begin(action: Action): Promise<Action> {
     if (action.sent !== undefined) return action;
-    if (action.kind !== "create" && current(this.#state, action.id) < 0) {
+    if (action.kind !== "create" && current(this.state, action.id) < 0) {
       throw new TaskApiError(404, { code: "task_not_found", detail: "The task was not created" });
     }
-    const task = this.#tasks.get(current(this.#state, action.id));
+    const task = this.tasks.get(current(this.state, action.id));
     const refused = action.kind === "update" && task && refusal(action, task);
     if (refused) throw refused;
     const begun: Action = { ...action, sent: Date.now(), ...(task && { version: task.version }) };
-    await this.#commit((state) => ({
+    await this.commit((state) => ({
       state: { ...state, queue: state.queue.map((one) => (one.key === action.key ? begun : one)) },
     }));
     return begun;
@@ -515,13 +323,13 @@ export class LiveTasks {
     return { state: { ...state, queue, ids }, put: this.#isNews(task) ? [task] : [] };
   }
 
-  #isNews = (task: Task): boolean => (this.#tasks.get(task.id)?.version ?? -1) <= task.version;
+  #isNews = (task: Task): boolean => (this.tasks.get(task.id)?.version ?? -1) <= task.version;
 
   /** Ask for what has changed until there is nothing more. */
   async #pull(): Promise<void> {
     this.#stale = false;
     const fresh = new Map<number, Task>();
-    let since = this.#state.cursor;
+    let since = this.state.cursor;
     let anew = since === undefined;
     for (let more = true; more; ) {
       try {
@@ -537,17 +345,18 @@ export class LiveTasks {
             if (change.type === "upsert") fresh.set(change.task.id, change.task);
             else fresh.delete(change.id);
           }
-          if (!more) await this.#commit((state) => ({ state: { ...state, cursor: since }, put: [...fresh.values()], remove: "all" }));
+          const put = [...fresh.values()];
+          if (!more) await this.commit((state) => ({ state: { ...state, cursor: since }, put, remove: "all" }));
           continue;
         }
         if (!data.changes.length && from === since) continue;
-        await this.#commit((state) => {
+        await this.commit((state) => {
           if (state.cursor !== from) return { state }; // another tab was here: it asks again
           const put = data.changes.flatMap((change) => (change.type === "upsert" ? [change.task] : []));
           const remove = data.changes.flatMap((change) => (change.type === "delete" ? [change.id] : []));
           return { state: { ...state, cursor: since }, put: put.filter(this.#isNews), remove };
         });
-        since = this.#state.cursor;
+        since = this.state.cursor;
       } catch (error) {
         this.#stale = true;
         if (!(error instanceof TaskApiError && error.status === 410) || since === undefined) throw error;
@@ -574,14 +383,6 @@ function rebased(queue: Action[], action: Action, task: Task): Action[] {
 
 const fieldsOf = ({ kind, fields }: Action): (keyof Task)[] =>
   kind === "complete" ? ["completed"] : kind === "update" ? touched(fields as TaskChanges) : [];
-
-/** An error as it can be posted to another tab. */
-const plain = (error: TaskApiError): object => ({ ...error, requestId: undefined, name: undefined, request_id: error.requestId });
-
-function revived(error: object): TaskApiError {
-  const { status, retryAfter, requestId: _, name: __, ...problem } = error as TaskApiError;
-  return new TaskApiError(status, problem, { retryAfter });
-}
 
 /** A copy of `api`'s tasks that follows the service; one for a page. */
 export const liveTasks = (api: TasksApi, options?: LiveOptions): LiveTasks => new LiveTasks(api, options);

@@ -2,7 +2,7 @@ import type { Conflict } from "./errors.js";
 import type { Task, TaskChanges } from "./types.js";
 
 // Fields that mean something together: who moves a due date has seen its zone and its pattern.
-const PLAN = ["due_date", "timezone", "recurring", "recurring_pattern"] as const;
+const PLAN = ["due_date", "timezone", "recurring", "recurring_pattern", "recur_from"] as const;
 
 export const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);
 
@@ -22,6 +22,7 @@ export function conflicts(
   const found: Record<string, Conflict> = {};
   for (const field of touched(changes)) {
     const wanted = changes as Partial<Task>;
+    if (!(field in current)) continue; // of a service that is older than this client
     const mine = field in wanted ? wanted[field] : base[field];
     if (!same(base[field], current[field]) && !(field in wanted && same(mine, current[field]))) {
       found[field] = { base: base[field], mine, theirs: current[field] };

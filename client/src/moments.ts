@@ -68,16 +68,27 @@ export function dueAt({ due_date, timezone }: Task): string | null {
   return text(instant(Date.parse(`${due_date}T23:59:59.999Z`), timezone), "999999");
 }
 
+const NEAR: Record<string, number> = { yesterday: -1, today: 0, tomorrow: 1 };
+
+/** A moment of a filter, where it may be a day like `today`. */
+function named(at: string, timezone: string, now: Date): string {
+  const days = NEAR[at.trim().toLowerCase()];
+  if (days === undefined) return at;
+  return new Date(wall(now.getTime(), timezone) + days * 86_400_000).toISOString().slice(0, 10);
+}
+
 /** Where a due date lies beside a moment of a filter: below 0 before it, above 0 after it. */
-export function dueBeside(task: Task, at: string, asked: string | null | undefined): number {
+export function dueBeside(task: Task, filter: string, asked: string | null | undefined, now: Date): number {
   const due = task.due_date ?? "";
+  const at = named(filter, asked ?? "UTC", now);
   if (!isDay(at)) return order(dueAt(task) ?? "", moment(at, asked ?? "UTC"));
   return order(isDay(due) ? due : localDay(moment(due), asked ?? task.timezone), at);
 }
 
 /** Whether an instant lies after a moment of a filter: after a day is after its last moment. */
-export function isAfter(iso: string, at: string, asked: string | null | undefined): boolean {
+export function isAfter(iso: string, filter: string, asked: string | null | undefined, now: Date): boolean {
   const zone = asked ?? "UTC";
+  const at = named(filter, zone, now);
   return isDay(at) ? localDay(moment(iso), zone) > at : moment(iso) > moment(at, zone);
 }
 

@@ -38,6 +38,7 @@ export function matches(task: Task, query: TaskFilter, now = new Date()): boolea
   const done = query.completed ?? { pending: false, completed: true, all: undefined }[query.status ?? "all"];
   if (done !== undefined && task.completed !== done) return false;
   if (query.priority?.length && !query.priority.includes(task.priority)) return false;
+  if (query.recur_from && task.recur_from !== query.recur_from) return false;
   if (query.tag?.length) {
     const asked = query.tag.map(foldTag);
     const found = query.tag_match === "any" ? asked.some((tag) => tags.has(tag)) : asked.every((tag) => tags.has(tag));
@@ -48,10 +49,10 @@ export function matches(task: Task, query: TaskFilter, now = new Date()): boolea
     const overdue = !task.completed && due !== null && due < moment(now.toISOString());
     if (overdue !== query.overdue) return false;
   }
-  if (query.due_before && !(due !== null && dueBeside(task, query.due_before, query.timezone) < 0)) return false;
-  if (query.due_after && !(due !== null && dueBeside(task, query.due_after, query.timezone) > 0)) return false;
-  if (query.created_after && !isAfter(task.created_at, query.created_after, query.timezone)) return false;
-  if (query.updated_after && !isAfter(task.updated_at, query.updated_after, query.timezone)) return false;
+  if (query.due_before && !(due !== null && dueBeside(task, query.due_before, query.timezone, now) < 0)) return false;
+  if (query.due_after && !(due !== null && dueBeside(task, query.due_after, query.timezone, now) > 0)) return false;
+  if (query.created_after && !isAfter(task.created_at, query.created_after, query.timezone, now)) return false;
+  if (query.updated_after && !isAfter(task.updated_at, query.updated_after, query.timezone, now)) return false;
   return words(query).every((word) => title.includes(word) || description.includes(word));
 }
 

@@ -149,7 +149,7 @@ export function tasksApi(options: Options) {
         type = "application/x-ndjson",
         on_conflict,
         ...call
-      }: WriteOptions & { type?: "application/x-ndjson" | "text/csv"; on_conflict?: "skip" | "update" } = {},
+      }: WriteOptions & { type?: "application/x-ndjson" | "text/csv" | "application/json"; on_conflict?: "skip" | "update" } = {},
     ) =>
       write<ImportReply>("POST", "/import", file, {
         ...call,

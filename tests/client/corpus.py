@@ -3,6 +3,7 @@
 import json
 import sys
 import unicodedata
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ def tasks() -> list[dict[str, Any]]:
         {"title": f"{due} {zone}", "due_date": due, "timezone": zone, "completed": number % 3 == 0}
         for number, (due, zone) in enumerate(product(DUE, ZONES))
     ]
+    today = datetime.now(UTC).date()
+    dated += [{"title": f"{n} days", "due_date": str(today + timedelta(days=n))} for n in range(-2, 3)]
+    dated.append(
+        {"title": "x", "due_date": "2026-11-21", "recurring_pattern": "daily", "recur_from": "completion"}
+    )
     titled = [{"title": title, "priority": "high", "tags": ["Work"]} for title in [*IN_ORDER, *SPELT]]
     described = [
         {"title": "about the past", "description": "100% of_the\\Straße", "tags": ["home", "CAFÉ noir"]},
@@ -59,6 +65,10 @@ def queries() -> list[dict[str, Any]]:
         found.append({name: due, "timezone": zone})
     found += [{"search": word} for word in SPELT] + [{"tag": [word]} for word in ("café NOIR", "WORK")]
     found += [{"created_after": day, "timezone": zone} for day, zone in product(["2020-01-01"], ZONES)]
+    days = ["yesterday", "today", "tomorrow"]
+    names = ["due_before", "due_after", "created_after", "updated_after"]
+    found += [{name: day, "timezone": zone} for name, day, zone in product(names, days, [None, *ZONES[1:]])]
+    found += [{"recur_from": "completion"}, {"recur_from": "due", "sort": "title"}]
     sorts = ["created", "updated", "title", "due_date", "priority"]
     found += [{"sort": sort, "order": order} for sort, order in product(sorts, ["asc", "desc", None])]
     found += [{"sort": "relevance", "search": "the past", "order": order} for order in ("asc", "desc")]
