@@ -2,82 +2,35 @@
 
 import argparse
 import asyncio
-import logging
 import os
-import signal
 import socket
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-import uvicorn
 from jose import jwt
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from backend import migrate, purge
+from backend import migrate, purge, server
 from backend.config import Settings, load_settings
 from backend.db import Database
 from backend.errors import ApiError
-from backend.main import create_app
 from backend.web import logs
-from backend.web.protocol import BoundedProtocol
+from backend.workers import Supervisor
 
-log = logging.getLogger(__name__)
-
-STOP_SECONDS = 10  # how long running requests may take to finish once the process was told to stop
-BACKLOG = 256  # connections that wait to be accepted: all of them may be, before one is refused
 TOKEN_SECONDS = 24 * 60 * 60
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which says where it listens once it does."""
-
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
-        super().__init__(config)
-        self.settings = settings
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        except SystemExit:
-            if not self.lifespan.should_exit:  # the address is taken, or none of this machine's
-                log.error("choose another address with HOST= or PORT=, as in: make run PORT=9000")
-            raise
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            database = self.settings.dsn.public
-            print(
-                f"Task API on http://{host}:{port} · database: {database} · token: make token",
-                flush=True,
-            )
-
-
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what runs, for STOP_SECONDS at most."""
-
-    class Protocol(BoundedProtocol):
-        per_address = settings.connections_per_address
-
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        forwarded_allow_ips=settings.forwarded_allow_ips,
-        timeout_graceful_shutdown=STOP_SECONDS,
-        http=Protocol,
-        ws="none",
-        limit_concurrency=settings.connections_max,
-        backlog=BACKLOG,
-    )
-    # uvicorn stops gracefully at a signal and then raises it again: for us that is a normal end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
-    _Server(config, settings).run()
+def serve(settings: Settings, listener: int | None) -> None:
+    """Serve until SIGTERM or SIGINT; with a `listener`, as one of several workers that share it."""
+    if listener is not None:
+        server.serve_as_worker(settings, socket.socket(fileno=listener))
+    elif settings.web_concurrency > 1:
+        logs.configure(settings)
+        sys.exit(asyncio.run(Supervisor(settings).run()))
+    else:
+        server.serve(settings)
 
 
 def token(settings: Settings, user_id: str, email: str) -> None:
@@ -146,7 +99,8 @@ def main() -> None:
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m backend", description="The task backend.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("serve", help="serve on HOST and PORT")
+    for_serve = commands.add_parser("serve", help="serve on HOST and PORT")
+    for_serve.add_argument("--listener", type=int, help=argparse.SUPPRESS)  # a worker's
     for_token = commands.add_parser("token", help="print a bearer token for a local user")
     for_token.add_argument("--user-id", default=os.environ.get("USER_ID") or "local-user")
     for_token.add_argument("--email", default=os.environ.get("EMAIL") or "")
@@ -160,7 +114,7 @@ def main() -> None:
     settings = load_settings()
     try:
         if arguments.command == "serve":
-            serve(settings)
+            serve(settings, arguments.listener)
         elif arguments.command == "token":
             token(settings, arguments.user_id, arguments.email or f"{arguments.user_id}@localhost")
         elif arguments.command == "purge":

@@ -150,6 +150,8 @@ class Settings(BaseSettings):
     forwarded_allow_ips: str = "127.0.0.1"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=PORT_MAX)
+    web_concurrency: int = Field(default=1, ge=1, le=256)
+    drain_seconds: float = Field(default=0.0, ge=0, le=3600)
     connections_max: int = Field(default=1000, ge=1, le=100_000)
     connections_per_address: int | None = Field(default=None, ge=1)
     assistant_model: str = Field(default="", max_length=200)
@@ -230,6 +232,14 @@ class Settings(BaseSettings):
             return None
         path = urlsplit(self.better_auth_url).path
         return f"{self._issuer_origin}{path or '/api/auth'}"
+
+    @model_validator(mode="after")
+    def _shared_by_workers(self) -> "Settings":
+        if self.web_concurrency > 1 and self.dsn.is_memory:
+            raise ValueError("WEB_CONCURRENCY is more than 1, but a database in memory is one process's own")
+        if self.web_concurrency > 1 and sys.platform == "win32":
+            raise ValueError("WEB_CONCURRENCY is more than 1, but workers cannot share a listener on Windows")
+        return self
 
     def refuse_weak_secrets(self) -> None:
         """Raise ValueError if one of the secrets can be guessed: whoever does so is any user.

@@ -101,6 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
+    app.state.stopping = False  # whether somebody has told the server to stop
     app.state.database = Database(settings)
     app.state.jwks = _published_keys(settings.jwks_url) if settings.jwks_url else None
     app.state.verifier = TokenVerifier(settings, app.state.jwks)

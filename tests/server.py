@@ -120,6 +120,11 @@ class Server:
         assert self._process is not None, "it runs"
         return int(psutil.Process(self._process.pid).memory_info().rss)
 
+    def workers(self) -> set[int]:
+        """The ids of the processes that serve for it, where it has any."""
+        assert self._process is not None, "it runs"
+        return {child.pid for child in psutil.Process(self._process.pid).children()}
+
     async def _end(self, number: Signals) -> int:
         process = self._process
         if process is None:

@@ -53,6 +53,8 @@ LAYERS = (
     ("tools", "conversations"),
     ("assistant", "mcp"),
     ("main", "purge"),
+    ("server",),
+    ("workers",),
     ("__main__",),
 )
 

@@ -104,6 +104,8 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "forwarded_allow_ips": [("10.0.0.0/8", "10.0.0.0/8"), ("*", "*")],
     "host": [("0.0.0.0", "0.0.0.0"), ("::1", "::1")],
     "port": [("0", 0), ("65535", 65535)],
+    "web_concurrency": [("1", 1), ("4", 4)],
+    "drain_seconds": [("0", 0.0), ("1.5", 1.5)],
     "connections_max": [("1", 1)],
     "connections_per_address": [("1", 1)],
     "log_level": [(level, level) for level in ("debug", "info", "warning", "error")],
@@ -155,6 +157,8 @@ BAD: dict[str, list[str]] = {
     "auth_user_id_type": ["int", "UUID", "serial"],
     "rate_limit": ["-1", "many", "10/s"],
     "rate_limit_anonymous": ["-1", "1.5"],
+    "web_concurrency": ["0", "257", "auto"],
+    "drain_seconds": ["-1", "3601", "inf", "nan", "10s"],
     "cors_origins": [
         "*",
         "https://a.example.com,*",
@@ -367,6 +371,13 @@ def test_a_random_secret_is_taken(kind: str) -> None:
     for _ in range(2000):
         secret = STRONG[kind]()
         assert weakness(secret) is None, secret
+
+
+def test_workers_share_their_database(environ: dict[str, str]) -> None:
+    """One in memory is one process's own: several are refused, and told why."""
+    environ |= {"DATABASE_URL": "sqlite://", "BETTER_AUTH_SECRET": SECRET, "WEB_CONCURRENCY": "2"}
+    with pytest.raises(ValidationError, match="WEB_CONCURRENCY is more than 1, but a database in memory"):
+        Settings()
 
 
 def test_the_secrets_length_is_counted_in_bytes() -> None:

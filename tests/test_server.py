@@ -1,10 +1,12 @@
 """The service as a process: it starts, stops and crashes without losing what it acknowledged."""
 
 import asyncio
+import os
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIGINT, SIGKILL, SIGTERM
 
 import httpx
 import pytest
@@ -76,6 +78,66 @@ async def test_a_stop_lets_running_requests_finish(server: Server) -> None:
     async with client_of(await server.start({"DATABASE_URL": "sqlite:///tasks.db"})) as client:
         assert await titles(client) == {"just in time"}
     assert status == 0, server.stderr
+    assert "Traceback" not in server.stderr
+
+
+async def test_a_draining_server_serves_on_and_says_that_it_is_not_ready(server: Server) -> None:
+    """After SIGTERM /ready is 503 at once, all else is served with a goodbye; a second one ends that."""
+    address = await server.start({"DATABASE_URL": "sqlite:///tasks.db", "DRAIN_SECONDS": "60"})
+    await sign_up("sqlite:///tasks.db", "alice")
+    async with client_of(address) as client, client_of(address) as idle:
+        assert (await idle.get("/ready")).status_code == 200
+        server.signal(SIGTERM)
+        async with asyncio.timeout(TIMEOUT):
+            while (ready := await client.get("/ready")).status_code == 200:
+                pass
+        assert (ready.status_code, ready.json()["code"]) == (503, "stopping")
+        for one in (client, idle):  # a new connection, and one that was open before
+            answer = await one.post("/api/tasks", json={"title": "late"})
+            assert (answer.status_code, answer.headers["connection"]) == (201, "close")
+        assert (await client.get("/health")).status_code == 200
+        assert await server.terminate() == 0
+    assert "Traceback" not in server.stderr
+
+
+async def test_a_server_stops_when_it_has_drained(server: Server) -> None:
+    """Nothing further is needed than the time."""
+    await server.start({"DATABASE_URL": "sqlite:///tasks.db", "DRAIN_SECONDS": "0.5"})
+    started = time.monotonic()
+    assert await server.terminate() == 0
+    assert time.monotonic() - started > 0.5
+
+
+async def test_a_worker_that_dies_is_replaced(server: Server) -> None:
+    """Two workers serve on one address; the place of one that was killed is taken by another."""
+    address = await server.start({"DATABASE_URL": "sqlite:///tasks.db", "WEB_CONCURRENCY": "2"})
+    await sign_up("sqlite:///tasks.db", "alice")
+    first = server.workers()
+    assert len(first) == 2
+    os.kill(min(first), SIGKILL)
+    async with asyncio.timeout(TIMEOUT):
+        while len(server.workers() - {min(first)}) < 2:  # noqa: ASYNC110 - it is another process's doing
+            await asyncio.sleep(0.05)
+        async with client_of(address) as client:
+            assert (await client.post("/api/tasks", json={"title": "a"})).status_code == 201
+    assert await server.terminate() == 0
+    assert "a worker has ended" in server.stderr
+    assert "Traceback" not in server.stderr
+
+
+async def test_workers_end_with_who_keeps_them(server: Server) -> None:
+    """Where the process that keeps them is killed they stop by themselves, and the address is free."""
+    address = await server.start({"DATABASE_URL": "sqlite:///tasks.db", "WEB_CONCURRENCY": "2"})
+    await server.kill()
+    async with asyncio.timeout(TIMEOUT):
+        await refuses_connections(address)
+
+
+async def test_workers_that_do_not_start_say_why(server: Server, postgres_database: str) -> None:
+    """Nothing is tried for ever: the reason is in the log, and the status is theirs."""
+    nowhere = f"{postgres_database}?options=-csearch_path%3Dnowhere"
+    with pytest.raises(RuntimeError, match="no schema has been selected to create in"):
+        await server.start({"DATABASE_URL": nowhere, "WEB_CONCURRENCY": "2"})
     assert "Traceback" not in server.stderr
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from backend import __version__
 from backend.errors import DatabaseUnavailable, DatabaseWaking, Overloaded, SchemaOutdated
+from backend.web.errors import Stopping
 from backend.web.handlers import documented
 
 router = APIRouter(tags=["system"])
@@ -50,9 +51,11 @@ async def health() -> Health:
 @router.get(
     "/ready",
     summary="Readiness",
-    responses=documented(DatabaseUnavailable, DatabaseWaking, SchemaOutdated, Overloaded),
+    responses=documented(DatabaseUnavailable, DatabaseWaking, SchemaOutdated, Overloaded, Stopping),
 )
 async def ready(request: Request) -> Readiness:
-    """The database answers, and its schema is the one that this version needs."""
+    """The database answers, its schema is this version's, and this copy is not about to stop."""
+    if request.app.state.stopping:
+        raise Stopping
     await request.app.state.database.ready()
     return Readiness()

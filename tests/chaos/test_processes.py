@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from backend.__main__ import STOP_SECONDS
 from backend.db import CLOSE_TIMEOUT
+from backend.server import STOP_SECONDS
 from tests.chaos.conftest import Report, Service
 from tests.chaos.load import CUT, REFUSED
 from tests.chaos.proxy import Proxy
