@@ -16,16 +16,17 @@ from backend import migrate, purge, server
 from backend.config import Settings, load_settings
 from backend.db import Database
 from backend.errors import ApiError
+from backend.telemetry.board import Board
 from backend.web import logs
 from backend.workers import Supervisor
 
 TOKEN_SECONDS = 24 * 60 * 60
 
 
-def serve(settings: Settings, listener: int | None) -> None:
+def serve(settings: Settings, listener: int | None, board: tuple[int, int] | None) -> None:
     """Serve until SIGTERM or SIGINT; with a `listener`, as one of several workers that share it."""
     if listener is not None:
-        server.serve_as_worker(settings, socket.socket(fileno=listener))
+        server.serve_as_worker(settings, socket.socket(fileno=listener), board and Board(*board))
     elif settings.web_concurrency > 1:
         logs.configure(settings)
         sys.exit(asyncio.run(Supervisor(settings).run()))
@@ -101,6 +102,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for_serve = commands.add_parser("serve", help="serve on HOST and PORT")
     for_serve.add_argument("--listener", type=int, help=argparse.SUPPRESS)  # a worker's
+    for_serve.add_argument("--board", type=int, nargs=2, help=argparse.SUPPRESS)  # with its place there
     for_token = commands.add_parser("token", help="print a bearer token for a local user")
     for_token.add_argument("--user-id", default=os.environ.get("USER_ID") or "local-user")
     for_token.add_argument("--email", default=os.environ.get("EMAIL") or "")
@@ -114,7 +116,7 @@ def main() -> None:
     settings = load_settings()
     try:
         if arguments.command == "serve":
-            serve(settings, arguments.listener)
+            serve(settings, arguments.listener, arguments.board)
         elif arguments.command == "token":
             token(settings, arguments.user_id, arguments.email or f"{arguments.user_id}@localhost")
         elif arguments.command == "purge":

@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     assistant_history_bytes: int = Field(default=32_768, ge=0, le=1_000_000)
     assistant_tokens_per_day: int | None = Field(default=1_000_000, ge=1)
     assistant_message_max: int = Field(default=4000, ge=1, le=100_000)
+    metrics_enabled: bool = False
+    metrics_token: SecretStr = SecretStr("")
+    server_timing: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -240,6 +243,22 @@ class Settings(BaseSettings):
         if self.web_concurrency > 1 and sys.platform == "win32":
             raise ValueError("WEB_CONCURRENCY is more than 1, but workers cannot share a listener on Windows")
         return self
+
+    @model_validator(mode="after")
+    def _usable_metrics_token(self) -> "Settings":
+        if self.metrics_enabled and (what := weakness(self.metrics_token.get_secret_value())):
+            what = (
+                what
+                if self.metrics_token.get_secret_value()
+                else "is empty, and anybody could read the metrics"
+            )
+            raise ValueError(f"METRICS_TOKEN {what}; make one with: openssl rand -base64 32")
+        return self
+
+    @property
+    def telemetry(self) -> bool:
+        """Whether anything is told of requests beside the log."""
+        return self.metrics_enabled or self.server_timing
 
     def refuse_weak_secrets(self) -> None:
         """Raise ValueError if one of the secrets can be guessed: whoever does so is any user.

@@ -16,23 +16,23 @@ from typing import Any, NamedTuple
 
 from fastapi import Request
 from sqlalchemy import String, column, event, select, table, text
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
-from sqlalchemy.util.concurrency import await_only
+from sqlalchemy.pool import NullPool
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from backend.config import Settings
-from backend.engine import sqlite, sqlite_transactions
-from backend.engine.autocommit import Autocommit, Observer
-from backend.engine.connector import Connector, is_slow
+from backend.engine import checks, sqlite, sqlite_transactions
+from backend.engine.autocommit import Autocommit, Measured, Observer
+from backend.engine.connector import Connector
 from backend.engine.driver_errors import CONNECT_ERRORS, comes_from_driver, describe, translate
 from backend.engine.dsn import Dsn
 from backend.engine.gate import NOBODY, Gate, asking
+from backend.engine.measuring import measure_executions
 from backend.engine.pool import Pool
 from backend.engine.statements import Transaction
-from backend.errors import ApiError, SchemaOutdated, StatementTimeout
+from backend.engine.troubles import Troubles
+from backend.errors import ApiError, SchemaOutdated
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         dsn = settings.dsn
         self._settings = settings
-        self._connector = Connector(settings.database_connect_budget)
-        self.engine = _engine(dsn, settings, self._connector)
+        self.connector = Connector(settings.database_connect_budget)
+        self.engine = _engine(dsn, settings, self.connector)
         level = _ISOLATION[self.engine.dialect.name]
         self._transactional = self.engine.execution_options(isolation_level=level)
         # Closed is closed: whoever uses a session after its request is told so, and gets no connection.
@@ -97,16 +97,17 @@ class Database:
             event.listen(self._transactional.sync_engine, "begin", sqlite_transactions.begin)
             event.listen(self._transactional.sync_engine, "commit", sqlite_transactions.end)
         else:
-            event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
-            event.listen(self.engine.sync_engine, "handle_error", _tell_slow)
+            event.listen(self.engine.sync_engine, "checkout", checks.refuse_closed)
+            event.listen(self.engine.sync_engine, "handle_error", checks.tell_slow)
         self.revision = ""  # of the schema that this version needs; known once it was looked at
         # All share the one connection of an in-memory SQLite.
         self.gate = Gate(
             1 if dsn.is_memory else settings.database_pool_size,
             settings.database_pool_wait,
             settings.database_queue_size,
-            self._connector.waits,
+            self.connector.waits,
         )
+        self.troubles = Troubles()
         self._probe = asyncio.Lock()
         self._probed = float("-inf")
         self._unready: type[ApiError] | None = None
@@ -153,6 +154,12 @@ class Database:
         def _(conn: Any, cursor: Any, sql: str, parameters: Any, context: Any, many: bool) -> None:
             if not context.execution_options.get("unobserved"):
                 observer(sql, parameters)
+
+    def measure(self, measured: Measured) -> None:
+        """Let `measured` be told of each statement, with its time from end to end, from now on."""
+        for statements in (self.statements, self.dear_statements, self.quiet_statements):
+            statements.measure(measured)
+        measure_executions(self.engine, measured)
 
     def turn(
         self, *, dear: bool = False, reads: bool = False, quiet: bool = False
@@ -236,7 +243,7 @@ class Database:
                 async with self.engine.connect() as connection:
                     await connection.execute(text("PRAGMA foreign_keys=ON"))
             return
-        engine = _engine(dsn, self._settings, self._connector, for_schema=True)
+        engine = _engine(dsn, self._settings, self.connector, for_schema=True)
         try:
             yield engine
         finally:
@@ -255,6 +262,11 @@ class Database:
         if self._unready is not None:
             raise self._unready()
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the schema was not this version's when it was last looked at."""
+        return self._unready is SchemaOutdated
+
     async def _look(self) -> type[ApiError] | None:
         try:
             rows = await self.statements.all(_REVISION, {})
@@ -268,7 +280,7 @@ class Database:
         """Close every connection."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._connector.close()
+                await self.connector.close()
                 await self.engine.dispose()
         except TimeoutError:
             log.warning("the database did not answer a goodbye")
@@ -294,9 +306,11 @@ class _Turn(NamedTuple):
         if database.listener is not None and not self.quiet:
             database.listener(self.user, self.reads)
         if not isinstance(error, (SQLAlchemyError, *CONNECT_ERRORS)) or not comes_from_driver(error):
+            database.troubles.add(error)
             return
         translated = translate(error)
         if translated is not None:
+            database.troubles.add(translated)
             if self.user != NOBODY or not self.quiet:
                 log.warning("database error", extra={"fields": {"reason": describe(error)}})
             raise translated from error
@@ -333,17 +347,3 @@ def _engine(dsn: Dsn, settings: Settings, connector: Connector, *, for_schema: b
     if dsn.is_sqlite:
         event.listen(engine.sync_engine, "connect", sqlite.prepare)
     return engine
-
-
-def _tell_slow(failed: ExceptionContext) -> Exception | None:
-    # SQLAlchemy gives the connection up, whatever comes of this.
-    if not isinstance(failed.original_exception, TimeoutError) or failed.connection is None:
-        return None
-    return StatementTimeout() if await_only(is_slow(failed.connection.connection)) else None
-
-
-def _refuse_closed(_: DBAPIConnection, entry: ConnectionPoolEntry, connection: PoolProxiedConnection) -> None:
-    # What was opened before the pool was distrusted SQLAlchemy has replaced by then.
-    driver: Any = connection.driver_connection
-    if driver.is_closed():
-        raise DisconnectionError("the server has closed this connection")

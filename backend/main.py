@@ -62,6 +62,7 @@ GC_THRESHOLD = 10_000  # objects; Python's own is 700
 if TYPE_CHECKING:
     from backend.auth.jwks import Jwks
     from backend.mcp.endpoint import Mcp
+    from backend.telemetry.observer import Telemetry
 
 # What users own: served under /api and /api/{user_id}.
 NOUNS = (
@@ -127,7 +128,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(system.router)
     if app.state.mcp is not None:
         app.router.routes += app.state.mcp.routes
+    app.state.telemetry = _telemetry(app, settings) if settings.telemetry else None
     return app
+
+
+def _telemetry(app: FastAPI, settings: Settings) -> "Telemetry":
+    """Metrics and traces. Loaded where they are on."""
+    from backend.telemetry.observer import install
+
+    return install(app, settings)
 
 
 def _published_keys(url: str) -> "Jwks":
@@ -229,8 +238,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await database.close()
         raise
     try:
+        telemetry: Telemetry | None = app.state.telemetry
         with spared_garbage_collection():
-            async with app.state.mcp.running() if app.state.mcp is not None else nullcontext():
+            async with (
+                app.state.mcp.running() if app.state.mcp is not None else nullcontext(),
+                telemetry.running() if telemetry else nullcontext(),
+            ):
                 yield
     finally:
         await app.state.hub.close()

@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from backend.config import Settings
 from backend.main import create_app
-from backend.web.protocol import BoundedProtocol
+from backend.telemetry.board import Board
+from backend.web.protocol import STOP, BoundedProtocol
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class Server(uvicorn.Server):
             self._retires = True
             for server in self.servers:
                 server.close()
+            if end_streams := self.lifespan.state.get(STOP):
+                end_streams()
             self._begin_to_stop(max(self._drain, RETIRE_SECONDS))
 
     def _begin_to_stop(self, seconds: float) -> None:
@@ -95,13 +98,15 @@ def serve(settings: Settings) -> None:
     _run(settings, None, lambda address: say_where(settings, address), watch=False)
 
 
-def serve_as_worker(settings: Settings, listener: socket.socket) -> None:
+def serve_as_worker(settings: Settings, listener: socket.socket, board: Board | None) -> None:
     """Serve on a listener that others share, and say so on stdout; SIGHUP means that another takes over.
+
+    With a `board`, metrics are those of all who have a place on it.
 
     Stop as at SIGTERM once stdin ends: whoever started this is there no more.
     """
     with listener:
-        _run(settings, [listener], lambda _: print("ready", flush=True), watch=True)
+        _run(settings, [listener], lambda _: print("ready", flush=True), watch=True, board=board)
 
 
 def _run(
@@ -110,11 +115,14 @@ def _run(
     on_start: Callable[[str], None],
     *,
     watch: bool,
+    board: Board | None = None,
 ) -> None:
     class Protocol(BoundedProtocol):
         per_address = settings.connections_per_address
 
     app = create_app(settings)
+    if board is not None and settings.metrics_enabled:
+        app.state.metrics.share(board)
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -13,10 +13,12 @@ from typing import Any
 from backend.config import Settings
 from backend.db import CLOSE_TIMEOUT
 from backend.server import BACKLOG, STOP_SECONDS, address_of, say_where
+from backend.telemetry import board
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # that a worker may take until it serves: the database may have to wake up first
+PLACES = 4  # of each worker on the board: those that retire have one until they have ended
 PAUSE_SECONDS = 1.0  # between the end of a worker that nobody asked for and the start of another
 
 
@@ -36,6 +38,9 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._replacing = asyncio.Lock()
         self._over = asyncio.Event()
+        self._places = PLACES * settings.web_concurrency
+        self._board = board.make(self._places)
+        self._taken: set[int] = set()  # places on it
         self._status = 0
 
     async def run(self) -> int:
@@ -70,12 +75,16 @@ class Supervisor:
 
     async def _start(self) -> Process | None:
         """Start a worker; return it once it serves, or None if it does not come to that."""
-        descriptor = self._listener.fileno()
+        listener, board = self._listener.fileno(), self._board
+        place = next((place for place in range(self._places) if place not in self._taken), None)
+        if place is None:
+            return None  # so many retire that another must wait
+        self._taken.add(place)
+        command = ["-m", "backend", "serve", "--listener", str(listener), "--board", str(board), str(place)]
         worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "backend", "serve", f"--listener={descriptor}",
-            stdin=PIPE, stdout=PIPE, pass_fds=[descriptor],
-        )  # fmt: skip
-        self._alive[worker] = asyncio.create_task(self._see_end(worker))
+            sys.executable, *command, stdin=PIPE, stdout=PIPE, pass_fds=[listener, board]
+        )
+        self._alive[worker] = asyncio.create_task(self._see_end(worker, place))
         assert worker.stdout is not None
         ready = b""
         with suppress(TimeoutError):
@@ -84,9 +93,10 @@ class Supervisor:
             _signal(worker, signal.SIGKILL)
         return worker if ready else None
 
-    async def _see_end(self, worker: Process) -> None:
+    async def _see_end(self, worker: Process, place: int) -> None:
         status = await worker.wait()
         del self._alive[worker]
+        self._taken.discard(place)
         if worker in self._serving and not self._over.is_set():
             log.error("a worker has ended", extra={"fields": {"pid": worker.pid, "status": status}})
             self._begin(self._stand_in(worker))

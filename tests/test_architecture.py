@@ -35,6 +35,7 @@ LAYERS = (
         "slices",
         "triggers",
         "fair_cache",
+        "observation",
         "auth.strength",
         "engine.dsn",
         "tasks.recurrence",
@@ -46,7 +47,7 @@ LAYERS = (
     ("db",),
     ("migrate", "auth"),
     ("web",),
-    ("deps",),
+    ("deps", "telemetry"),
     ("tasks",),
     ("calendar",),
     ("tools",),
@@ -109,6 +110,7 @@ LATE = {
     "backend.calendar.feed",
     "backend.assistant.agent",
     "backend.mcp.endpoint",
+    "backend.telemetry.observer",
 }
 
 

@@ -108,6 +108,9 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "drain_seconds": [("0", 0.0), ("1.5", 1.5)],
     "connections_max": [("1", 1)],
     "connections_per_address": [("1", 1)],
+    "metrics_enabled": [("false", False)],
+    "metrics_token": [(SECRET, SECRET)],
+    "server_timing": [("true", True), ("false", False)],
     "log_level": [(level, level) for level in ("debug", "info", "warning", "error")],
     "assistant_model": [("gpt-5-mini", "gpt-5-mini")],
     "assistant_base_url": [
@@ -159,6 +162,8 @@ BAD: dict[str, list[str]] = {
     "rate_limit_anonymous": ["-1", "1.5"],
     "web_concurrency": ["0", "257", "auto"],
     "drain_seconds": ["-1", "3601", "inf", "nan", "10s"],
+    "metrics_enabled": ["2", "perhaps"],
+    "server_timing": ["2", "perhaps"],
     "cors_origins": [
         "*",
         "https://a.example.com,*",
@@ -211,6 +216,7 @@ FREE = {
     "forwarded_allow_ips",
     "host",
     "assistant_api_key",
+    "metrics_token",  # where metrics are off
 }  # any text will do
 
 
@@ -371,6 +377,17 @@ def test_a_random_secret_is_taken(kind: str) -> None:
     for _ in range(2000):
         secret = STRONG[kind]()
         assert weakness(secret) is None, secret
+
+
+def test_metrics_are_never_open_to_the_world(environ: dict[str, str]) -> None:
+    """They are on with a token that cannot be guessed, or not at all, on whatever address."""
+    environ |= LOCAL | {"METRICS_ENABLED": "true"}
+    for token in ("", "change-me", "short", "a" * 40):
+        environ["METRICS_TOKEN"] = token
+        with pytest.raises(ValidationError, match="METRICS_TOKEN"):
+            Settings()
+    environ["METRICS_TOKEN"] = SECRET
+    assert Settings().metrics_enabled
 
 
 def test_workers_share_their_database(environ: dict[str, str]) -> None:

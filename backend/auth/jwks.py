@@ -74,6 +74,7 @@ class Jwks:
         self._failing = False  # whether it ended badly
         self._fetch: asyncio.Task[None] | None = None
         self._waiting = 0
+        self.fetches = self.failures = 0  # so far
 
     def find(self, kid: str, algorithm: str) -> BoundKey | None:
         """Return a key that may be used at once; None: it is not known, or so old that `get` has to wait.
@@ -153,6 +154,16 @@ class Jwks:
         # Shielded: a client that goes away must not take the others' fetch along.
         await asyncio.shield(self._start())
 
+    @property
+    def age(self) -> float:
+        """How many seconds ago the keys were fetched; infinite while there are none."""
+        return self._clock() - self._fetched
+
+    @property
+    def count(self) -> int:
+        """How many keys there are."""
+        return len(self._keys)
+
     def _cooling(self) -> bool:
         return self._clock() - self._tried < self._cooldown
 
@@ -167,6 +178,7 @@ class Jwks:
 
     async def _load(self) -> None:
         began, fields = self._clock(), {"url": self._url}
+        self.fetches += 1
         try:
             if proxy := None if self._transport else _proxy(httpx.URL(self._url)):
                 fields["proxy"] = _public(proxy)
@@ -178,6 +190,7 @@ class Jwks:
             log.debug("keys fetched", extra={"fields": fields})
         except Exception as error:  # whatever the issuer sends, what is known must go on serving
             self._failing = True
+            self.failures += 1
             fields["reason"] = (str(error) or type(error).__name__)[:REASON_MAX]
             log.warning("keys not fetched", extra={"fields": fields})
         finally:

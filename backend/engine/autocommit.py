@@ -1,5 +1,6 @@
 """Statements that are each a transaction of their own: one round trip, a connection only for that time."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import copy
@@ -26,6 +27,7 @@ from backend.errors import DatabaseConflict, StatementTimeout
 
 Observer = Callable[[str, Any], None]
 Turn = Callable[..., AbstractAsyncContextManager[None]]
+Measured = Callable[[str, float, bool], None]  # a statement, its seconds, whether it failed
 
 
 class Autocommit(Statements):
@@ -65,6 +67,23 @@ class Autocommit(Statements):
         other = copy(self)
         other._turn = turn
         return other
+
+    def measure(self, measured: Measured) -> None:
+        """Let `measured` be told of each statement that was run alone, from now on."""
+        fetch = self._fetch
+
+        async def fetch_measured(
+            prepared: PreparedStatement, arguments: Sequence[Any]
+        ) -> Sequence[Sequence[Any]]:
+            began, failed = time.perf_counter(), True
+            try:
+                rows = await fetch(prepared, arguments)
+                failed = False
+                return rows
+            finally:
+                measured(prepared.sql, time.perf_counter() - began, failed)
+
+        self._fetch = fetch_measured  # type: ignore[method-assign] # so that it costs nothing unmeasured
 
     async def fetch(self, prepared: PreparedStatement, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement. It is run again, once, where that is safe.

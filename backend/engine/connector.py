@@ -17,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from backend.engine.driver_errors import CONNECT_ERRORS, describe, is_passing
 from backend.errors import DatabaseUnavailable, DatabaseWaking
 from backend.fair_cache import FairCache
+from backend.observation import Histogram, observing
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,8 @@ class Connector:
         self._connecting = 0
         self._process, self._numbers = uuid4().hex, itertools.count()
         self._opened: WeakSet[Connection] = WeakSet()
+        self.opened = self.failed = 0  # connections so far
+        self.times = Histogram()  # of both
 
     def waits(self) -> bool:
         """Whether somebody connects, and may go on trying."""
@@ -109,10 +112,18 @@ class Connector:
         if self._connecting and self._spent:
             raise DatabaseWaking
         self._connecting += 1
+        self.failed += 1
+        began = time.perf_counter()
         try:
             connection = await self._connect(*args, **options)
         finally:
             self._connecting -= 1
+            took = time.perf_counter() - began
+            self.times.add(took)
+            if (observation := observing.get()) is not None:
+                observation.connected(took)
+        self.failed -= 1
+        self.opened += 1
         connection.name_statement = self.name_statement
         self._opened.add(connection)
         return connection

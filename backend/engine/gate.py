@@ -1,11 +1,13 @@
 """Who may use the database now: a line in front of the connection pool, fair to each user."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
 
 from backend.errors import Overloaded
+from backend.observation import Histogram, observing
 
 NOBODY = ""
 # Whose work this is: a user's id, set once it is known who asks. What a request starts inherits it.
@@ -38,8 +40,20 @@ class Gate:
         self._held_dear: dict[str, int] = {}
         self._waiting = 0
         self._lines: dict[str, _Line] = {}  # of those who wait
+        self.refused = 0  # that were turned away so far
+        self.waits = Histogram()  # of those who had to wait, whatever came of it
         self._by_length = _Ranking()
         self._by_held = _Ranking()  # of those who wait and may have one more place
+
+    @property
+    def free(self) -> int:
+        """How many could enter now."""
+        return self._free
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return self._waiting
 
     @property
     def is_full(self) -> bool:
@@ -60,6 +74,7 @@ class Gate:
             self._take(user, dear=dear)
             return
         turn = _Turn(user, dear=dear)
+        began = time.perf_counter()
         self._join(turn)
         timer = turn.came.get_loop().call_later(self._wait, self._expire, turn)
         try:
@@ -72,6 +87,10 @@ class Gate:
             raise
         finally:
             timer.cancel()
+            waited = time.perf_counter() - began
+            self.waits.add(waited)
+            if (observation := observing.get()) is not None:
+                observation.waited(waited)
 
     def leave(self, user: str = NOBODY, *, dear: bool = False) -> None:
         """Make room for the next in line."""
@@ -117,6 +136,7 @@ class Gate:
         """Let somebody stand in line."""
         if self._waiting >= self._queue_size:
             if self._is_longest(turn.user):
+                self.refused += 1
                 raise Overloaded
             self._refuse(self._lines[self._by_length.last()].last())
         line = self._lines.setdefault(turn.user, _Line())
@@ -144,6 +164,7 @@ class Gate:
         self._by_held.put(user, self._held.get(user, 0) if may else None)
 
     def _refuse(self, turn: "_Turn") -> None:
+        self.refused += 1
         self._drop(turn)
         if not turn.came.done():
             turn.came.set_exception(Overloaded())

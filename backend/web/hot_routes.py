@@ -45,7 +45,7 @@ class HotRoutes:
     def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:
         self._app = app
         self._routes = [
-            (route.path_regex.match, route.methods or (), route.endpoint, _reader(route.dependant))
+            (route, route.path_regex.match, route.methods or (), route.endpoint, _reader(route.dependant))
             for route in routes
             if is_hot(route)
         ]
@@ -66,9 +66,9 @@ class HotRoutes:
     async def _answer(self, request: Request) -> Response:
         scope = request.scope
         path, method = get_route_path(scope), scope["method"]
-        for match, methods, endpoint, values_of in self._routes:
+        for route, match, methods, endpoint, values_of in self._routes:
             if method in methods and (found := match(path)):
-                scope["path_params"] = found.groupdict()
+                scope["path_params"], scope["route"] = found.groupdict(), route
                 try:
                     answer: Response = await endpoint(**await values_of(request, {}))
                 except (ApiError, HTTPException, RequestValidationError) as error:

@@ -12,6 +12,7 @@ from backend.config import Settings
 from backend.engine.statements import Statements, again
 from backend.errors import AnswerNotKept, KeyReused, TooManyKeys
 from backend.models import KEY_MAX
+from backend.observation import observing
 from backend.web import kept_answers
 from backend.web.answers import JsonResponse
 
@@ -86,6 +87,8 @@ async def _once(
         raise KeyReused
     if first.body is None:
         raise AnswerNotKept
+    if (observation := observing.get()) is not None:
+        observation.replayed = True
     headers = json.loads(first.headers) | {"Idempotency-Replayed": "true"}
     return _response(Reply(first.status, first.body.encode(), headers))
 
