@@ -166,6 +166,7 @@ class Settings(BaseSettings):
     metrics_enabled: bool = False
     metrics_token: SecretStr = SecretStr("")
     server_timing: bool = False
+    tracing_enabled: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -258,7 +259,7 @@ class Settings(BaseSettings):
     @property
     def telemetry(self) -> bool:
         """Whether anything is told of requests beside the log."""
-        return self.metrics_enabled or self.server_timing
+        return self.metrics_enabled or self.server_timing or self.tracing_enabled
 
     def refuse_weak_secrets(self) -> None:
         """Raise ValueError if one of the secrets can be guessed: whoever does so is any user.

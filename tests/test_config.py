@@ -111,6 +111,7 @@ GOOD: dict[str, list[tuple[str, Any]]] = {
     "metrics_enabled": [("false", False)],
     "metrics_token": [(SECRET, SECRET)],
     "server_timing": [("true", True), ("false", False)],
+    "tracing_enabled": [("true", True), ("false", False)],
     "log_level": [(level, level) for level in ("debug", "info", "warning", "error")],
     "assistant_model": [("gpt-5-mini", "gpt-5-mini")],
     "assistant_base_url": [
@@ -164,6 +165,7 @@ BAD: dict[str, list[str]] = {
     "drain_seconds": ["-1", "3601", "inf", "nan", "10s"],
     "metrics_enabled": ["2", "perhaps"],
     "server_timing": ["2", "perhaps"],
+    "tracing_enabled": ["2", "perhaps"],
     "cors_origins": [
         "*",
         "https://a.example.com,*",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -13,17 +13,19 @@ from backend.db import Database
 from backend.observation import Observation, observing
 from backend.telemetry.metrics import Metrics
 from backend.telemetry.routes import router
+from backend.telemetry.tracing import Tracing
 
 
 class Telemetry:
     """What is on of it, for one application."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
-        self.metrics = Metrics(app, settings) if settings.metrics_enabled else None
-        origins = ", ".join(settings.cors_origins).encode()  # whose scripts may read it too
-        self.server_timing = [(b"timing-allow-origin", origins)] if settings.server_timing else []
         database: Database = app.state.database
         troubles = database.troubles
+        self.metrics = Metrics(app, settings) if settings.metrics_enabled else None
+        self.tracing = Tracing(database.engine.dialect.name) if settings.tracing_enabled else None
+        origins = ", ".join(settings.cors_origins).encode()  # whose scripts may read it too
+        self.server_timing = [(b"timing-allow-origin", origins)] if settings.server_timing else []
         statements = self.metrics.statements if self.metrics else None
 
         def measured(sql: str, seconds: float, failed: bool) -> None:
@@ -40,10 +42,10 @@ class Telemetry:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Do what has to be done all the while that the application runs."""
-        if self.metrics is None:
-            yield
-            return
-        async with self.metrics.running():
+        async with AsyncExitStack() as stack:
+            for part in (self.metrics, self.tracing):
+                if part is not None:
+                    await stack.enter_async_context(part.running())
             yield
 
 
@@ -64,13 +66,15 @@ class _Observer:
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self._app = app
         self._metrics = telemetry.metrics
+        self._tracing = telemetry.tracing
         self._server_timing = telemetry.server_timing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        observation = Observation()
+        traced = None if self._tracing is None else self._tracing.begin(scope)
+        observation = traced or Observation()
         began = time.perf_counter()
 
         async def send_observed(message: Message) -> None:
@@ -92,6 +96,8 @@ class _Observer:
             if metrics is not None:
                 metrics.in_flight -= 1
                 metrics.add(scope["method"], observation, time.perf_counter() - began)
+            if traced is not None:
+                traced.end()
 
 
 class _Route:

@@ -15,6 +15,8 @@ from backend.config import Settings
 
 # The request that a line belongs to; errors show it to the client.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
+# The trace that it is a part of, where TRACING_ENABLED.
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 
 Fields = Mapping[str, object]
@@ -31,6 +33,8 @@ class TextFormatter(logging.Formatter):
         """What a record without an exception comes to."""
         rest = "".join([f" {name}={value}" for name, value in fields.items()])
         line = f"{_time(created)} {level.lower()} {name} {message}{rest} request_id={request_id.get()}"
+        if trace := trace_id.get():
+            line += f" trace_id={trace}"
         return line if line.isprintable() else line.translate(_ESCAPED)
 
 
@@ -46,7 +50,10 @@ class JsonFormatter(logging.Formatter):
     def line(self, created: float, level: str, name: str, message: str, fields: Fields) -> str:
         """What a record comes to."""
         head = {"time": _time(created), "level": level.lower(), "logger": name, "message": message}
-        return json.dumps({**head, **fields, "request_id": request_id.get()}, default=str)
+        ids = {"request_id": request_id.get()}
+        if trace := trace_id.get():
+            ids["trace_id"] = trace
+        return json.dumps({**head, **fields, **ids}, default=str)
 
 
 def _fields(record: logging.LogRecord) -> Fields:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backend.web.logs import JsonFormatter, TextFormatter, configure, request_id
+from backend.web.logs import JsonFormatter, TextFormatter, configure, request_id, trace_id
 from tests.conftest import settings_for
 
 CHATTY = ("uvicorn.error", "httpx", "httpcore", "alembic")
@@ -47,6 +47,19 @@ def in_request() -> Iterator[str]:
     token = request_id.set("a-request-1")
     yield "a-request-1"
     request_id.reset(token)
+
+
+def test_a_line_of_a_trace_names_it(in_request: str) -> None:
+    """Beside the request, and only where there is a trace."""
+    text = TextFormatter().format(record())
+    assert text.endswith("request_id=a-request-1")
+    token = trace_id.set("0af7651916cd43dd8448eb211c80319c")
+    try:
+        assert TextFormatter().format(record()) == f"{text} trace_id=0af7651916cd43dd8448eb211c80319c"
+        assert read_json(record())["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    finally:
+        trace_id.reset(token)
+    assert "trace_id" not in read_json(record())
 
 
 def test_a_json_line_says_when_what_and_where(in_request: str) -> None:
