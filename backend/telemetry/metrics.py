@@ -27,6 +27,7 @@ from backend.telemetry.board import Board, Numbers
 
 if TYPE_CHECKING:
     from backend.auth.jwks import Jwks
+    from backend.tasks.changes.hub import Hub
 
 TICK_SECONDS = 0.1  # between two looks at whether the event loop is late
 WRITE_SECONDS = 1.0  # between two notes to the other workers
@@ -77,6 +78,7 @@ FAMILIES = {
     "task_api_keys_failures_total": Family(_C, "Times that they were not to be had"),
     "task_api_token_cache_total": Family(_C, "Tokens that were known, or had to be verified", ("result",)),
     "task_api_idempotency_replays_total": Family(_C, "Answers that were given again for their key"),
+    "task_api_streams": Family(_G, "Streams of events that are open"),
     "task_api_event_loop_pause_seconds": Family(_H, "How late the event loop comes to what is due"),
     "task_api_workers": Family(_G, "Processes that serve"),
     "process_resident_memory_bytes": Family(_G, "Memory of these processes"),
@@ -202,6 +204,7 @@ class Metrics(Collector):
         """What is the case now."""
         database: Database = self._state.database
         jwks: Jwks | None = self._state.jwks
+        hub: Hub = self._state.hub
         pool = database.engine.sync_engine.pool
         state = next(
             (state for state, codes in STATES.items() if database.troubles.latest in codes), "unavailable"
@@ -212,6 +215,7 @@ class Metrics(Collector):
             "task_api_gate_free": {(): [database.gate.free]},
             "task_api_gate_waiting": {(): [database.gate.waiting]},
             "task_api_database_state": {(one,): [int(one == state)] for one in STATES},
+            "task_api_streams": {(): [hub.open]},
             "task_api_workers": {(): [1]},
             "process_resident_memory_bytes": {(): [_memory()]},
         }

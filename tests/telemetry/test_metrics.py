@@ -5,6 +5,7 @@ import re
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from backend.errors import DatabaseWaking, Overloaded
 from backend.main import create_app
 from backend.observation import Histogram
+from backend.tasks.changes.hub import Waiter
 from backend.telemetry import board
 from backend.telemetry.board import Board, make
 from backend.telemetry.metrics import FAMILIES
@@ -119,6 +121,14 @@ async def test_an_outage_is_counted(scraper: httpx.AsyncClient, app: FastAPI) ->
     assert (await scraper.get("/ready")).status_code in (200, 503)
     found = await scrape(scraper)
     assert sample(found, "task_api_database_state", state="waking") == 0
+
+
+@on_sqlite
+async def test_open_streams_are_counted(scraper: httpx.AsyncClient, app: FastAPI) -> None:
+    """As long as they are open."""
+    with app.state.hub.place("alice", create_autospec(Waiter), returning=False):
+        assert sample(await scrape(scraper), "task_api_streams") == 1
+    assert sample(await scrape(scraper), "task_api_streams") == 0
 
 
 @on_sqlite

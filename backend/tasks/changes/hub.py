@@ -83,6 +83,11 @@ class Hub:
         self._due = 0.0  # when the next look is, as long as nothing happens
         self._stopped = False
 
+    @property
+    def open(self) -> int:
+        """How many streams there are."""
+        return len(self._silent)
+
     @contextmanager
     def place(self, user_id: str, waiter: Waiter, *, returning: bool) -> Iterator[None]:
         """Let somebody be told of a user's changes for that time.
