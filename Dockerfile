@@ -1,5 +1,5 @@
-# The service as an image. BASE has Python 3.11 or newer, its venv module and ca-certificates; any Debian or Ubuntu
-# with python3 and python3-venv will do too.
+# The service as an image. BASE has Python 3.11 or newer with its venv module, ca-certificates and libstdc++: any Debian
+# or Ubuntu with these packages will do too.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build

@@ -8,8 +8,13 @@ PARALLEL := --numprocesses=logical --dist=worksteal
 # Containers often set it, and then every process compiles anew what it imports, seconds of it for the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
+# With PRODUCTION=1 only what serving needs is installed, by whatever target.
+ifdef PRODUCTION
+export UV_NO_DEV := 1
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi client
+.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi client image lint
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,7 +32,7 @@ test: setup ## Run every test (TEST_DATABASE_URL= for a PostgreSQL of your own)
 	@$(RUN) pytest $(PARALLEL)
 
 quick: setup ## Run the tests that need neither PostgreSQL nor other processes: half a minute
-	@$(RUN) pytest $(PARALLEL) --ignore=tests/test_schemathesis.py -m "not slow and not chaos"
+	@$(RUN) pytest $(PARALLEL) --ignore=tests/test_schemathesis.py -m "not slow and not chaos and not image"
 
 migrate: setup .env ## Bring the database's schema to this version's
 	@$(RUN) python -m backend migrate
@@ -50,16 +55,21 @@ db-stop: setup ## Stop it
 chaos: setup ## Run the tests of bad nights: killed connections, restarts, black holes, overload
 	@$(RUN) pytest -m chaos
 
+image: setup ## Build the image and run it read-only (needs root, buildah, podman, runc and mmdebstrap)
+	@$(RUN) pytest -m image
+
 bench: setup ## Measure the service beside two others (WHAT="compare overload workers start growth memory")
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m benchmarks $(WHAT)
 
 profile: setup ## Show where the microseconds of a request go
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m benchmarks profile
 
-check: setup ## What CI runs: formatting, lint, types, tests with coverage
+lint: setup ## Check formatting, lint and types
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
+
+check: lint ## What CI runs: formatting, lint, types, tests with coverage
 	@$(RUN) coverage erase
 	@THOROUGH=1 $(RUN) coverage run -m pytest $(PARALLEL)
 	@$(RUN) coverage combine --quiet

@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from backend.config import Settings
 from backend.main import create_app
 from backend.telemetry.board import Board
-from backend.web.protocol import STOP, BoundedProtocol
+from backend.web.middleware import STOP
+from backend.web.protocol import BoundedProtocol
 
 log = logging.getLogger(__name__)
 
