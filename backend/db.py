@@ -305,12 +305,12 @@ class _Turn(NamedTuple):
         database.gate.leave(self.user, dear=self.dear)
         if database.listener is not None and not self.quiet:
             database.listener(self.user, self.reads)
-        if not isinstance(error, (SQLAlchemyError, *CONNECT_ERRORS)) or not comes_from_driver(error):
-            database.troubles.add(error)
+        if not isinstance(error, Exception):
             return
-        translated = translate(error)
+        is_drivers = isinstance(error, (SQLAlchemyError, *CONNECT_ERRORS)) and comes_from_driver(error)
+        translated = translate(error) if is_drivers else None
+        database.troubles.add(translated or error)
         if translated is not None:
-            database.troubles.add(translated)
             if self.user != NOBODY or not self.quiet:
                 log.warning("database error", extra={"fields": {"reason": describe(error)}})
             raise translated from error

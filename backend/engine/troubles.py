@@ -12,7 +12,7 @@ class Troubles:
         self.counts: Counter[str] = Counter()  # so far, by their codes
         self.latest = ""  # code; whoever sees a statement succeed may empty it
 
-    def add(self, error: BaseException | None) -> None:
+    def add(self, error: BaseException) -> None:
         """Count an error, if it is one of the database's."""
         if isinstance(error, Unavailable):
             self.counts[error.code] += 1

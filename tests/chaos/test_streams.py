@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from backend.__main__ import STOP_SECONDS
+from backend.server import STOP_SECONDS
 from tests.chaos.conftest import USERS, Report, Service
 from tests.chaos.load import Http
 from tests.chaos.proxy import Proxy
