@@ -19,7 +19,7 @@ from tests.conftest import SECRET, add_user, settings_for
 from tests.postgres import cpu_seconds
 
 CHECKOUT = Path(__file__).parent.parent
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 # Linux ends a process with its parent if it asked for that, so that even a pytest that is killed leaves no
 # server behind. An interpreter asks for it and then becomes the service: same pid, same command.
