@@ -2,7 +2,6 @@
 
 import re
 import sys
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -21,33 +20,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.auth.strength import weakness
 from backend.engine.dsn import Dsn, DsnError, parse_dsn
-
-PORT_MAX = 65535
+from backend.urls import PORT_MAX, AuthUrl, McpUrl, ModelUrl, Origin, PublicUrl, is_loopback
 
 _HOW = "use the frontend's, or make one with: openssl rand -base64 32"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or a name can only mean this machine."""
-    try:
-        return host.lower() == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _split(value: Any) -> Any:
     """Let a list be written as `a, b`."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _origin(value: str) -> str:
-    if value == "*":
-        raise ValueError("'*' would let every site act for a signed-in user; list the origins")
-    origin = value.rstrip("/").lower()
-    known = re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", origin)
-    if known is None or int(known[1] or 0) > PORT_MAX:
-        raise ValueError(f"{value!r} is not an origin such as https://app.example.com")
-    return origin
 
 
 def _header_name(value: str) -> str:
@@ -56,44 +36,7 @@ def _header_name(value: str) -> str:
     return value
 
 
-def _auth_url(value: str | None) -> str | None:
-    """An address that keys may be fetched from: nobody between us and it may change them."""
-    if value is None:
-        return None
-    parts = urlsplit(value)
-    if "@" in parts.netloc:
-        raise ValueError("an address of keys must not hold a user name or password")
-    local = is_loopback(parts.hostname or "")
-    if not parts.hostname or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
-        raise ValueError(f"{value!r} is not an https:// address (http:// is for localhost)")
-    return value.rstrip("/")
-
-
-def _public_url(value: str | None) -> str | None:
-    """An address that others are given, with a path where a proxy takes one away."""
-    if value is None:
-        return None
-    if (
-        re.fullmatch(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[^\s?#]*)?", value)
-        is None
-    ):
-        raise ValueError(f"{value!r} is not an address such as https://api.example.com")
-    return value.rstrip("/")
-
-
-def _model_url(value: str | None) -> str | None:
-    """Where a model is: http:// too, for one in the same network."""
-    parts = urlsplit(value or "http://none")
-    if "@" in parts.netloc or parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("it must be such as https://api.openai.com/v1, without a user name or password")
-    return value
-
-
-Origin = Annotated[str, AfterValidator(_origin)]
-ModelUrl = Annotated[str | None, AfterValidator(_model_url)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
-PublicUrl = Annotated[str | None, AfterValidator(_public_url)]
-AuthUrl = Annotated[str | None, AfterValidator(_auth_url)]
 UserIdType = Literal["text", "uuid", "integer"]
 _NAME = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 
@@ -131,7 +74,7 @@ class Settings(BaseSettings):
     auth_session_table: str = Field(default="session", pattern=rf"^({_NAME}\.)?{_NAME}$")
     auth_user_id_type: UserIdType = "text"
     mcp_enabled: bool = False
-    mcp_url: Annotated[str, AfterValidator(_auth_url)] = "http://localhost:8000/mcp"
+    mcp_url: McpUrl = "http://localhost:8000/mcp"
     mcp_accept_api_tokens: bool = False
     cors_headers: Annotated[list[HeaderName], NoDecode, BeforeValidator(_split)] = []
     idempotency_keys_max: int = Field(default=10_000, ge=1)

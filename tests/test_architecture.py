@@ -27,7 +27,7 @@ LINES_MAX = 350
 # Who may import whom: each room only what stands in the lines above it, and within itself without a circle.
 # A package is one room, but for those whose files stand on several floors; these are named one by one.
 LAYERS = (
-    ("tasks.rrule", "engine.sqlite_transactions", "words"),
+    ("tasks.rrule", "engine.sqlite_transactions", "words", "urls"),
     (
         "backend",
         "columns",

@@ -14,8 +14,8 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from backend.auth.keys import BoundKey, read_jwk
-from backend.config import is_loopback
 from backend.errors import KeysUnavailable
+from backend.urls import is_loopback
 
 log = logging.getLogger(__name__)
 
