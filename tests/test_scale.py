@@ -66,6 +66,15 @@ WALK: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", "/api/calendar", {}, 200),
     ("GET", "/api/calendar/{secret}.ics", {}, 200),
     ("DELETE", "/api/calendar/{calendar_id}", {}, 204),
+    ("GET", "/api/conversations", {}, 200),
+    ("GET", "/api/conversations/{conversation_id}", {}, 404),
+    ("GET", "/api/conversations/{conversation_id}/messages", {}, 404),
+    ("PATCH", "/api/conversations/{conversation_id}", {"json": {"title": "t"}}, 404),
+    ("DELETE", "/api/conversations/{conversation_id}", {}, 404),
+    ("POST", "/api/conversations/{conversation_id}/stop", {}, 503),
+    ("GET", "/api/chat/stream/{chat_id}/stream", {}, 503),
+    ("POST", "/api/chat", {"json": {"message": "m"}}, 503),
+    ("POST", "/api/chat/stream", {"json": {"id": "c", "messages": []}}, 503),
 ]
 
 
@@ -92,7 +101,14 @@ async def test_every_operation_works_on_partitions(app: FastAPI, alice: Client, 
         assert (await watch.event()).name == "ready"
     secret = ""
     for number, (method, path, sent, status) in enumerate(WALK):
-        ids = {"task_id": 2, "change": 1, "calendar_id": 1, "secret": secret}
+        ids = {
+            "task_id": 2,
+            "change": 1,
+            "calendar_id": 1,
+            "secret": secret,
+            "conversation_id": 1,
+            "chat_id": "c",
+        }
         response = await alice.request(method, path.format(**ids), **sent)
         if path == "/api/calendar" and method == "POST":
             secret = response.json()["url"].rpartition("/")[2].removesuffix(".ics")
