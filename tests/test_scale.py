@@ -27,6 +27,7 @@ SERIES = {"title": "a series", "due_date": "2020-01-31", "recurring_pattern": "m
 BATCH = [{"op": "create", "title": "b"}, {"op": "update", "id": 2, "title": "c"}, {"op": "delete", "id": 99}]
 
 # Each operation with its path in the document, what is sent, and the status of the answer.
+UI_MESSAGE = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "m"}]}
 WALK: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", "/", {}, 200),
     ("GET", "/health", {}, 200),
@@ -74,7 +75,7 @@ WALK: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/api/conversations/{conversation_id}/stop", {}, 503),
     ("GET", "/api/chat/stream/{chat_id}/stream", {}, 503),
     ("POST", "/api/chat", {"json": {"message": "m"}}, 503),
-    ("POST", "/api/chat/stream", {"json": {"id": "c", "messages": []}}, 503),
+    ("POST", "/api/chat/stream", {"json": {"id": "c", "messages": [UI_MESSAGE]}}, 503),
 ]
 
 
