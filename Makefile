@@ -14,7 +14,7 @@ export UV_NO_DEV := 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi client image lint
+.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi client image lint example pictures coverage
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,12 @@ db: setup ## Start a PostgreSQL in .postgres and print its URL (DB_PORT=)
 db-stop: setup ## Stop it
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.postgres stop
 
+example: setup ## Serve the example app, the service and a PostgreSQL; a second start takes seconds (APP_PORT=, PORT=)
+	@DATABASE_URL=$$($(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.postgres start) $(RUN) python -m tests.example.app
+
+pictures: setup ## Take the README's pictures of the example in Chromium, into docs/pictures
+	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.example.pictures
+
 chaos: setup ## Run the tests of bad nights: killed connections, restarts, black holes, overload
 	@$(RUN) pytest -m chaos
 
@@ -69,9 +75,12 @@ lint: setup ## Check formatting, lint and types
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 
-check: lint ## What CI runs: formatting, lint, types, tests with coverage
+check: lint ## What CI runs: formatting, lint, types, all tests with more examples each
+	@THOROUGH=1 $(RUN) pytest $(PARALLEL)
+
+coverage: setup ## Run every test once more, in twice the time, and fail where too little of the code is run
 	@$(RUN) coverage erase
-	@THOROUGH=1 $(RUN) coverage run -m pytest $(PARALLEL)
+	@$(RUN) coverage run -m pytest $(PARALLEL)
 	@$(RUN) coverage combine --quiet
 	@$(RUN) coverage report
 

@@ -28,7 +28,7 @@ from tests.postgres import free_port
 from tests.server import Server
 
 PASSWORD = "correct horse battery staple"
-NEEDS_NODE = {"better_auth", "client", "snippets"}  # folders of tests
+NEEDS_NODE = {"better_auth", "client", "example", "snippets"}  # folders of tests
 _numbers = count(1)
 
 

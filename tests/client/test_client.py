@@ -16,7 +16,7 @@ from tests.client.package import CLIENT, build
 from tests.conftest import SECRET, THOROUGH, Databases, settings_for
 from tests.server import Server
 
-SCHEDULES = 250 if THOROUGH else 12
+SCHEDULES = 50 if THOROUGH else 12
 # The files of tests, each with the users that it takes.
 USERS = {"core": 20, "live": 40, "react": 5, "schedules": SCHEDULES, "select": 5}
 ADD = text('INSERT INTO "user" (id, name, email, "emailVerified") VALUES (:id, :id, :email, false)')

@@ -1,0 +1,61 @@
+"""The example with the service over a new database, and scripts in Chromium against the two."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.better_auth.harness import SECRET
+from tests.example.app import app
+from tests.postgres import free_port
+from tests.server import Server
+
+HERE = Path(__file__).parent
+
+
+class Running:
+    """Both, as they run."""
+
+    def __init__(self, server: Server, env: dict[str, str]) -> None:
+        self.server = server
+        self._env = env
+
+    async def run(self, *arguments: str) -> str:
+        """Run one of the scripts beside this file with Node.js, and return what it prints."""
+        with TemporaryDirectory() as home:  # Chromium leaves things there
+            child = await asyncio.create_subprocess_exec(
+                "node",
+                *arguments,
+                cwd=HERE,
+                env={**self._env, "HOME": home, "PATH": os.environ["PATH"]},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                printed, _ = await child.communicate()
+            finally:
+                if child.returncode is None:
+                    child.kill()
+                    await child.wait()
+        assert child.returncode == 0, printed.decode()
+        return printed.decode()
+
+
+@asynccontextmanager
+async def running(database_url: str, folder: Path, chromium: str) -> AsyncIterator[Running]:
+    """The built example and the service over an empty database."""
+    port, api = free_port(), f"http://localhost:{free_port()}"
+    both = {"DATABASE_URL": database_url, "BETTER_AUTH_URL": f"http://localhost:{port}"}
+    theirs = both | {"BETTER_AUTH_SECRET": SECRET, "TASKS_URL": api}
+    opened = app(theirs, port, folder / "app.log")
+    address = await asyncio.to_thread(opened.__enter__)  # first: it makes Better Auth's tables
+    try:
+        async with Server(folder) as server:
+            own = {"CORS_ORIGINS": address, "PORT": api.rpartition(":")[2], "BETTER_AUTH_SECRET": ""}
+            await server.start(both | own | {"RATE_LIMIT_ANONYMOUS": "0"})
+            yield Running(server, {"APP": address, "API": api, "CHROMIUM": chromium})
+    finally:
+        await asyncio.to_thread(opened.__exit__, None, None, None)
