@@ -6,7 +6,7 @@ left to them, so that all that is wrong with a call is told at once.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 AT_ONCE_MAX = 50
 DATES_MAX = 20
@@ -28,7 +28,13 @@ RecurFrom = Annotated[
 DryRun = Annotated[bool, Field(description="true: say what would come of it, and change nothing")]
 
 
-class NewTask(BaseModel):
+class _Said(BaseModel):
+    """What a model makes up beside these is told to it: it would take it for done."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewTask(_Said):
     """A task to add."""
 
     title: str
@@ -65,7 +71,7 @@ class ListTasks(BaseModel):
     limit: int = Field(default=20, ge=1, le=AT_ONCE_MAX)
 
 
-class TaskChange(BaseModel):
+class TaskChange(_Said):
     """What to change of a task; what is not named stays."""
 
     id: Id

@@ -190,3 +190,11 @@ def test_tools_are_few_and_short() -> None:
     """What models are told of the tools costs each request less than 9 kB."""
     told = [(tool.name, tool.description, tool.arguments.model_json_schema()) for tool in TOOLS]
     assert len(json.dumps(told)) < 9000
+
+
+@on_sqlite
+async def test_what_a_model_makes_up_is_told_to_it(app: FastAPI, alice: Client) -> None:
+    """It would tell its user that it is done."""
+    told = await refused(app, "add_task", tasks=[{"title": "a", "assignee": "bob"}])
+    assert told.startswith("tasks.0.assignee: ")
+    assert (await alice.get("/api/tasks")).json() == []
