@@ -73,8 +73,6 @@ READING = {
     "watch_changes",
     "get_history",
     "get_trash",
-    "list_calendars",
-    "get_calendar",
 }
 
 # The operations on a task that may be in the trash.

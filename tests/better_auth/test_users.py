@@ -18,7 +18,7 @@ async def operations(person: Person, user_id: str, task_id: int) -> list[tuple[s
     return [
         (method.upper(), path.format(user_id=user_id, task_id=task_id, change=1))
         for path, item in document["paths"].items()
-        if path.startswith("/api/")
+        if path.startswith("/api/") and "/tasks" in path
         for method in item
     ]
 
