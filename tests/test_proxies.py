@@ -102,8 +102,9 @@ async def test_the_service_works_behind_a_proxy(address: str) -> None:
                 pass  # comes while the stream is open, or not before the timeout
         large = await alice.post("/api/tasks", json={"title": "a" * 1_100_000})
         assert (large.status_code, large.json()["code"]) == (413, "content_too_large")
-        beyond = await alice.post("/api/tasks", content=b"a" * 2_200_000)
-        assert beyond.status_code in (413, 502)  # Caddy before 2.7 has no better word
+        # Who is refused by the proxy may be cut off behind the status, with the rest of the body on its way.
+        async with alice.stream("POST", "/api/tasks", content=b"a" * 2_200_000) as beyond:
+            assert beyond.status_code in (413, 502)  # Caddy before 2.7 has no better word
         assert (await stranger.get("/metrics")).status_code == 404
         answers = [
             await stranger.get(

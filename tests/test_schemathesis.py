@@ -36,6 +36,7 @@ UNSTATED = {
     "preview_recurrence": "as above",
     "run_batch": "as above, within each operation",
     "import_tasks": "a file is lines of JSON, or CSV with a header row",
+    "create_calendar": "a filter has the filters of a list, one value or several of each",
     "chat": "there is something to say or to decide, of a bounded length",
     "stream_chat": "the last message is one of useChat's",
 }

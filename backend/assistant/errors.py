@@ -67,7 +67,9 @@ class TurnProblem(Problem):
     tool_calls: list[ToolCall] = Field(description="What was done all the same")
 
 
-class _TurnFailed(ApiError):
+class TurnFailed(ApiError):
+    """The answer did not come to its end; send the message again"""
+
     model = TurnProblem
 
     def __init__(self, conversation_id: int = 0, tool_calls: Sequence[ToolCall] = ()) -> None:
@@ -81,14 +83,14 @@ class _TurnFailed(ApiError):
         return {"conversation_id": self.conversation_id, "tool_calls": calls}
 
 
-class ModelUnavailable(_TurnFailed, Unavailable):
+class ModelUnavailable(TurnFailed, Unavailable):
     """The assistant's model cannot be reached, or has too much to do; send the message again shortly"""
 
     code = "model_unavailable"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
 
 
-class ModelFailed(_TurnFailed):
+class ModelFailed(TurnFailed):
     """The assistant's model gave no answer that can be used; send the message again"""
 
     status = 502
