@@ -1,4 +1,4 @@
-"""The results as a table for the terminal and as a chart for the README."""
+"""The results as a table for the terminal and as a chart for docs/performance.md."""
 
 from html import escape
 from typing import Any

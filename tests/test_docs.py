@@ -4,9 +4,11 @@ import os
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -27,9 +29,14 @@ from tests.conftest import settings_for
 
 CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"
+CONTRIBUTING = CHECKOUT / "CONTRIBUTING.md"
+DOCS = CHECKOUT / "docs"
+API = DOCS / "api.md"
 EXAMPLE = CHECKOUT / ".env.example"
 MAKEFILE = CHECKOUT / "Makefile"
-SCHEMA = CHECKOUT / "docs" / "schema.md"
+SCHEMA = DOCS / "schema.md"
+
+PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 
@@ -91,16 +98,16 @@ def test_the_example_works_as_it_is() -> None:
     assert Path(dsn.url.database or "").parent == Path()
 
 
-def test_every_operation_is_in_the_readme(unstarted: FastAPI) -> None:
-    """The README's table has each method and path, and none that is not served."""
-    cells = [line for line in README.read_text().splitlines() if line.startswith("| `")]
+def test_every_operation_is_documented(unstarted: FastAPI) -> None:
+    """docs/api.md has each method and path, and none that is not served."""
+    cells = [line for line in API.read_text().splitlines() if line.startswith("| `")]
     named = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /\S*)`", "\n".join(cells))
     assert sorted(named) == operations(unstarted)
 
 
 def table(first: str) -> list[list[str]]:
-    """The rows of the README's one table whose first column is called so."""
-    [part] = README.read_text().split(f"| {first} |")[1:]
+    """The rows of the one table of docs/api.md whose first column is called so."""
+    [part] = API.read_text().split(f"| {first} |")[1:]
     lines = part.split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -119,7 +126,7 @@ def choices(schema: dict[str, Any]) -> set[str]:
     return found.union(*(choices(part) for part in schema.get("anyOf", ())))
 
 
-def test_every_parameter_of_a_list_is_in_the_readme(unstarted: FastAPI) -> None:
+def test_every_parameter_of_a_list_is_documented(unstarted: FastAPI) -> None:
     """The table has each parameter, with each of the words that it may be, and none that is not taken."""
     served = parameters(unstarted, "/api/tasks")
     written = {name: row for row in table("parameter") for name in re.findall("`([a-z_]+)`", row[0])}
@@ -160,19 +167,19 @@ def test_what_many_take_are_the_filters_of_a_list(unstarted: FastAPI) -> None:
         assert parameters(unstarted, f"/api/tasks{path}", method).keys() == expected, path
 
 
-def test_every_field_of_a_task_is_in_the_readme(unstarted: FastAPI) -> None:
+def test_every_field_of_a_task_is_documented(unstarted: FastAPI) -> None:
     """The table has what a client may send, and the sentence after it all else that it reads."""
     schemas = unstarted.openapi()["components"]["schemas"]
     sent = {name for row in table("field") for name in re.findall("`([a-z_]+)`", row[0])}
     assert sent == schemas["TaskCreate"]["properties"].keys()
-    [sentence] = re.findall(r"and what the service adds: (.*?)\(", README.read_text(), re.DOTALL)
+    [sentence] = re.findall(r"and what the service adds: (.*?)\(", API.read_text(), re.DOTALL)
     added = set(re.findall("`([a-z_]+)`", sentence))
     assert sent | added == schemas["TaskPublic"]["properties"].keys()
 
 
-def test_the_limits_in_the_readme_are_the_services() -> None:
+def test_the_limits_that_are_documented_are_the_services() -> None:
     """The numbers that a client has to keep to are those that it is held to."""
-    text = README.read_text()
+    text = API.read_text()
     assert f"1 to {TITLE_MAX} characters" in text
     assert f"up to {DESCRIPTION_MAX} characters" in text
     assert f"up to {TAGS_MAX}, each up to {TAG_MAX} characters" in text
@@ -183,18 +190,19 @@ def test_the_limits_in_the_readme_are_the_services() -> None:
     assert f"within {KEPT // timedelta(hours=1)} hours" in text
 
 
-def test_the_other_prefix_is_in_the_readme(unstarted: FastAPI) -> None:
+def test_the_other_prefix_is_documented(unstarted: FastAPI) -> None:
     """It says that the tasks are under the user's own path too, and they are."""
-    assert "`/api/{user_id}/tasks`" in README.read_text()
+    assert "`/api/{user_id}/tasks`" in API.read_text()
     assert "/api/{user_id}/tasks" in unstarted.openapi()["paths"]
 
 
-def test_every_make_target_is_in_the_readme() -> None:
-    """The README names each command, and none that make does not know."""
-    named = set(re.findall(r"\bmake (?:-s )?([a-z-]+)\b", README.read_text()))
+def test_every_make_target_is_documented() -> None:
+    """CONTRIBUTING.md names each command, and no page names one that make does not know."""
+    command = re.compile(r"(?:`|\$\(|^)make (?:-s )?([a-z-]+)\b", re.MULTILINE)
+    named = {page: set(command.findall(page.read_text())) for page in PAGES}
     known = set(re.findall(r"^([a-z-]+):", MAKEFILE.read_text(), re.MULTILINE))
-    assert named - known == set()
-    assert targets() - named == {"help"}  # which is `make` alone
+    assert set().union(*named.values()) - known == set()
+    assert targets() - named[CONTRIBUTING] == {"help"}  # which is `make` alone
 
 
 def test_make_prints_every_target() -> None:
@@ -246,3 +254,56 @@ def test_every_table_is_in_the_documentation() -> None:
         others = [str(preparer.format_constraint(constraint)) for constraint in table.constraints]
         others += [str(index.name) for index in table.indexes]
         assert sorted(row[0] for row in rows[len(columns) :]) == sorted(others), table.name
+
+
+def prose(page: Path) -> str:
+    """A page without its code, in which nothing is a link or a heading."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name within a page: its headings, as GitHub spells them."""
+    found: set[str] = set()
+    seen: Counter[str] = Counter()
+    for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
+        anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        found.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return found
+
+
+def links(page: Path) -> set[str]:
+    """Where a page leads within the repository."""
+    found = re.findall(r"\]\(([^()\s]+)\)|<img src=\"([^\"]+)\"", prose(page))
+    return {link for pair in found for link in pair if link and not urlsplit(link).scheme}
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Each relative link and picture of a page is a file or folder, and what follows a # a heading there."""
+    for page in PAGES:
+        for link in links(page):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / unquote(path)).resolve() if path else page
+            assert target.is_relative_to(CHECKOUT), f"{page.name}: {link}"
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_every_page_named_in_code_is_there() -> None:
+    """What a comment, a setting or a message calls docs/… is a file."""
+    files = [*CHECKOUT.glob("backend/**/*.py"), *CHECKOUT.glob("docs/*.yaml"), EXAMPLE, MAKEFILE, *PAGES]
+    for file in files:
+        for name in re.findall(r"\bdocs/[\w/.-]+\.\w+", file.read_text()):
+            assert (CHECKOUT / name).is_file(), f"{file.name}: {name}"
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    """docs/README.md leads to each page, but for the decisions, which have a list of their own."""
+    for contents in (DOCS / "README.md", DOCS / "decisions" / "README.md"):
+        pages = {page.name for page in contents.parent.glob("*.md")} - {contents.name}
+        assert pages <= links(contents)
+
+
+def test_the_readme_is_a_screenful() -> None:
+    """Who comes sees what this is before having to scroll far; the rest is in docs/."""
+    assert len(README.read_text().splitlines()) <= 110

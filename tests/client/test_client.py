@@ -91,7 +91,7 @@ async def test_the_client_keeps_its_promises(built: Path, url: str, tmp_path: Pa
 
 
 def test_it_is_small(built: Path) -> None:
-    """A page loads no more than the README says."""
+    """A page loads no more than docs/client.md says."""
     ran = subprocess.run(
         ["node", "--test", "tests/size.test.mjs"], cwd=built, capture_output=True, text=True, check=False
     )

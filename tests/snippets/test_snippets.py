@@ -19,7 +19,7 @@ from tests.server import Server, sign_up
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent.parent
-README = CHECKOUT / "README.md"
+API = CHECKOUT / "docs" / "api.md"
 TYPESCRIPT = re.compile(r"^```tsx?\n// (\S+\.tsx?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def run(command: Sequence[str | Path], folder: Path = CHECKOUT) -> subprocess.Co
 
 
 def documents() -> list[Path]:
-    return [README, *sorted((CHECKOUT / "docs").rglob("*.md"))]
+    return [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 
 
 def write_app(folder: Path) -> list[Path]:
@@ -118,10 +118,10 @@ def test_every_snippet_compiles_and_keeps_its_token(tmp_path: Path) -> None:
     assert (page.stdout, page.stderr) == (TOLD, "")
 
 
-async def test_the_quick_start_works_any_number_of_times(tmp_path: Path) -> None:
+async def test_what_to_try_works_any_number_of_times(tmp_path: Path) -> None:
     """Each request is an answer on a line of its own, and the task that it began with is gone in the end."""
     [script] = [
-        block for block in re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL) if "ask" in block
+        block for block in re.findall(r"```sh\n(.*?)```", API.read_text(), re.DOTALL) if "ask" in block
     ]
     assert shutil.which("curl"), "curl is needed"
     async with Server(tmp_path) as server:
