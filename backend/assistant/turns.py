@@ -31,7 +31,6 @@ from backend.db import Database
 from backend.errors import ApiError, InvalidBody
 from backend.tools.functions import Context
 from backend.tools.running import BY_NAME, Tool, explain, run
-from backend.web.kept_answers import Limits
 
 log = logging.getLogger(__name__)
 
@@ -274,16 +273,8 @@ class Turn:
         return result
 
     async def _do(self, tool: Tool, arguments: Any, key: str) -> dict[str, Any]:
-        database, settings = self._turns.database, self._turns.settings
-        context = Context(
-            self._user_id,
-            database.statements,
-            database.dear_statements,
-            SOURCE,
-            self._timezone,
-            settings.tasks_max,
-            Limits(settings.idempotency_keys_max, settings.idempotency_bytes_max),
-        )
+        turns = self._turns
+        context = Context.of(turns.database, turns.settings, self._user_id, SOURCE, self._timezone)
         try:
             result = await run(tool, context, arguments, key)
         except (ApiError, ValidationError) as error:

@@ -22,7 +22,6 @@ from backend.models import KEY_MAX
 from backend.tasks.schemas import TimeZone
 from backend.tools.functions import Context
 from backend.tools.running import BY_NAME, TOOLS, Tool, explain, run
-from backend.web.kept_answers import Limits
 
 READ, WRITE = SCOPES = ("tasks:read", "tasks:write")
 SOURCE_MAX = 100  # characters of whom the history names
@@ -59,7 +58,6 @@ def scope_of(tool: Tool) -> str:
 
 def make_server(settings: Settings, database: Database) -> Server[Any]:
     """The protocol's server, whose tools work for the user of the Call that is `calling`."""
-    kept = Limits(settings.idempotency_keys_max, settings.idempotency_bytes_max)
     for each in TOOLS:  # now: the schemas take longer than a request may hold the others up
         _listed(each.name)
 
@@ -81,15 +79,8 @@ def make_server(settings: Settings, database: Database) -> Server[Any]:
             if scope_of(tool) not in call.agent.scopes:
                 raise InsufficientScope(scope_of(tool))
             arguments = _read(tool, params.arguments or {})
-            within = Context(
-                call.agent.id,
-                database.statements,
-                database.dear_statements,
-                _source(call.agent, context),
-                arguments.timezone,
-                settings.tasks_max,
-                kept,
-            )
+            source = _source(call.agent, context)
+            within = Context.of(database, settings, call.agent.id, source, arguments.timezone)
             result = await run(tool, within, arguments, getattr(arguments, "idempotency_key", None))
         except (Unauthorized, InsufficientScope) as error:
             call.refusal = error

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
+from backend.config import Settings
+from backend.db import Database
 from backend.engine.statements import Statements
 from backend.tasks import crud, lists
 from backend.tasks.batch import crud as batch
@@ -40,12 +42,18 @@ class Context(NamedTuple):
     dear_statements: Statements
     source: str
     """Whom the history names for what was changed: `assistant`, or an agent's name."""
-    timezone: str = "UTC"
+    timezone: str
     """What local dates are local to."""
-    most: int | None = None
+    most: int | None
     """How many tasks the user may have."""
-    kept: Limits = Limits(10_000, 16 * 2**20)
+    kept: Limits
     """How much is kept of what was done under a key."""
+
+    @classmethod
+    def of(cls, database: Database, settings: Settings, user_id: str, source: str, timezone: str) -> Self:
+        """What a tool works with for a user, within the settings."""
+        statements = database.statements, database.dear_statements
+        return cls(user_id, *statements, source, timezone, settings.tasks_max, Limits.of(settings))
 
 
 async def add_task(context: Context, arguments: AddTasks) -> Written:

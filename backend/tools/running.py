@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from backend.engine.statements import again
-from backend.errors import AnswerNotKept, ApiError, FieldError, InvalidRequest, KeyReused, TooManyKeys
+from backend.errors import ApiError, FieldError, InvalidRequest
 from backend.tasks.errors import BatchFailed, ChangedSince
 from backend.tasks.log import change_number
 from backend.tools import functions
@@ -25,7 +25,7 @@ from backend.tools.schemas import (
     UpdateTasks,
     Written,
 )
-from backend.web import kept_answers
+from backend.web.idempotency import Reply, claim, keep
 
 
 class Tool(NamedTuple):
@@ -101,13 +101,10 @@ async def _change(tool: Tool, context: Context, arguments: BaseModel, key: str |
         is_dry = getattr(arguments, "dry_run", False)
         called = f"{tool.name}\n{arguments.model_dump_json()}"
         fingerprint = hashlib.sha256(called.encode()).hexdigest()
-        if key and not is_dry and not await kept_answers.claim(transaction, user_id, key, fingerprint):
-            first = await kept_answers.get(transaction, user_id, key)
-            if first.fingerprint != fingerprint:
-                raise KeyReused
-            if first.body is None:
-                raise AnswerNotKept
-            return tool.result.model_validate_json(first.body)
+        if key and not is_dry:
+            first = await claim(transaction, user_id, key, fingerprint)
+            if first is not None:
+                return tool.result.model_validate_json(first.body)
         within = context._replace(statements=transaction, dear_statements=transaction)
         result = await tool.function(within, arguments)
         if is_dry:
@@ -115,9 +112,7 @@ async def _change(tool: Tool, context: Context, arguments: BaseModel, key: str |
         number = await change_number(transaction, user_id, context.source)
         result = result.model_copy(update={"change": number})
         if key:
-            answer = (200, "{}", result.model_dump_json().encode())
-            if not await kept_answers.store(transaction, user_id, key, answer, context.kept):
-                raise TooManyKeys
+            await keep(transaction, user_id, key, Reply.of(result), context.kept)
     return result
 
 

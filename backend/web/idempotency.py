@@ -8,8 +8,8 @@ from typing import Annotated, NamedTuple, Self
 from fastapi import Header, Request, Response
 from pydantic import BaseModel
 
-from backend.config import Settings
-from backend.engine.statements import Statements, again
+from backend.engine.prepared import Row
+from backend.engine.statements import Statements, Transaction, again
 from backend.errors import AnswerNotKept, KeyReused, TooManyKeys
 from backend.models import KEY_MAX
 from backend.observation import observing
@@ -62,8 +62,7 @@ async def answer_once(
     if key is None:
         return _response(await write(statements))
     fingerprint = await _fingerprint(request)
-    settings: Settings = request.app.state.settings
-    limits = kept_answers.Limits(settings.idempotency_keys_max, settings.idempotency_bytes_max)
+    limits = kept_answers.Limits.of(request.app.state.settings)
     return await again(lambda: _once(statements, user_id, key, fingerprint, limits, write))
 
 
@@ -76,21 +75,45 @@ async def _once(
     write: Callable[[Statements], Awaitable[Reply]],
 ) -> Response:
     async with statements.transaction() as transaction:
-        if await kept_answers.claim(transaction, user_id, key, fingerprint):
+        first = await claim(transaction, user_id, key, fingerprint)
+        if first is None:
             reply = await write(transaction)
-            answer = (reply.status, json.dumps(reply.headers), reply.body)
-            if not await kept_answers.store(transaction, user_id, key, answer, limits):
-                raise TooManyKeys
+            await keep(transaction, user_id, key, reply, limits)
             return _response(reply)
-        first = await kept_answers.get(transaction, user_id, key)
-    if first.fingerprint != fingerprint:
-        raise KeyReused
-    if first.body is None:
-        raise AnswerNotKept
     if (observation := observing.get()) is not None:
         observation.replayed = True
     headers = json.loads(first.headers) | {"Idempotency-Replayed": "true"}
     return _response(Reply(first.status, first.body.encode(), headers))
+
+
+async def claim(transaction: Transaction, user_id: str, key: str, fingerprint: str) -> Row | None:
+    """Take a key for this transaction; or return the row of what was answered to it before.
+
+    Raises:
+        KeyReused: the key came with another request.
+        AnswerNotKept: it came with this one, whose answer did not fit.
+    """
+    if await kept_answers.claim(transaction, user_id, key, fingerprint):
+        return None
+    first = await kept_answers.get(transaction, user_id, key)
+    if first.fingerprint != fingerprint:
+        raise KeyReused
+    if first.body is None:
+        raise AnswerNotKept
+    return first
+
+
+async def keep(
+    transaction: Transaction, user_id: str, key: str, reply: Reply, limits: kept_answers.Limits
+) -> None:
+    """Keep what is answered to a key that this transaction has.
+
+    Raises:
+        TooManyKeys: the user has as many as are kept; nothing must be done.
+    """
+    answer = (reply.status, json.dumps(reply.headers), reply.body)
+    if not await kept_answers.store(transaction, user_id, key, answer, limits):
+        raise TooManyKeys
 
 
 async def _fingerprint(request: Request) -> str:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import (
     BigInteger,
@@ -21,6 +21,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from backend.config import Settings
 from backend.engine.prepared import Row
 from backend.engine.statements import Transaction, insert_into
 from backend.models import idempotency_keys
@@ -34,6 +35,11 @@ class Limits(NamedTuple):
 
     keys: int
     bytes: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the settings."""
+        return cls(settings.idempotency_keys_max, settings.idempotency_bytes_max)
 
 
 class byte_length(FunctionElement[int]):  # noqa: N801 - reads as the SQL function it is

@@ -7,6 +7,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 
+from backend.config import Settings
 from backend.db import Database
 from backend.errors import ApiError, KeyReused
 from backend.tools.functions import Context
@@ -16,8 +17,9 @@ from tests.conftest import Client, on_sqlite
 
 def context(app: FastAPI, user_id: str = "alice", **others: Any) -> Context:
     database: Database = app.state.database
-    own: dict[str, Any] = {"source": "assistant", "timezone": "Europe/Berlin"} | others
-    return Context(user_id, database.statements, database.dear_statements, **own)
+    settings: Settings = app.state.settings
+    made = Context.of(database, settings, user_id, "assistant", "Europe/Berlin")
+    return made._replace(**others)
 
 
 async def call(
