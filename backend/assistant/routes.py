@@ -25,6 +25,7 @@ from backend.conversations import parts
 from backend.conversations.errors import ConversationNotFound
 from backend.deps import CallerDep
 from backend.tasks.schemas import TaskId as ConversationId  # an id like any other
+from backend.web.answers import JsonResponse
 from backend.web.handlers import documented
 from backend.web.idempotency import IdempotencyKey
 
@@ -89,7 +90,7 @@ async def chat(
         message_id=outcome.message_id,
     )
     headers = {"Idempotency-Replayed": "true"} if outcome.replayed and idempotency_key else {}
-    return Response(reply.model_dump_json(), headers=headers, media_type="application/json")
+    return JsonResponse(reply.model_dump_json().encode(), headers=headers)
 
 
 @router.post(

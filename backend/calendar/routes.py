@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from starlette.convertors import Convertor, register_url_convertor
 
 from backend.calendar import crud, secrets
 from backend.calendar.errors import CalendarLimitReached, CalendarNotFound
@@ -28,27 +27,17 @@ from backend.slices import sliced
 from backend.tasks.schemas import TaskId
 from backend.web import limits
 from backend.web.addresses import base_url, is_head
+from backend.web.answers import JsonResponse
 from backend.web.etags import has, joined
 from backend.web.handlers import ALWAYS_DOCUMENTED, documented
 from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 from backend.web.openapi import header_parameter
+from backend.web.registration import register_text
 from backend.web.spelling import spelt
 
-
-class _CalendarIdConvertor(Convertor[str]):
-    """A number: somebody may be called `calendar`, and have tasks under that path."""
-
-    regex = "[0-9]+"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("calendar_id", _CalendarIdConvertor())
+# A number: somebody may be called `calendar`, and have tasks under that path.
+register_text("calendar_id", "[0-9]+")
 
 router = APIRouter(tags=["calendar"])
 feeds = APIRouter(tags=["calendar"])
@@ -95,7 +84,7 @@ def _with_url(request: Request, answer: Response, owner: str) -> Response:
     secret = secrets.write(made.pop("seed"), settings.cursor_secret, owner)
     made["url"] = f"{base_url(request, settings.public_url)}/api/calendar/{secret}.ics"
     replayed = {name: value for name, value in answer.headers.items() if name == "idempotency-replayed"}
-    return Response(json.dumps(made), 201, replayed, media_type="application/json")
+    return JsonResponse(json.dumps(made).encode(), 201, replayed)
 
 
 @router.get("", summary="List calendars")

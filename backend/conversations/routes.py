@@ -17,9 +17,9 @@ from backend.conversations.schemas import (
 )
 from backend.deps import CallerDep, SessionDep
 from backend.tasks.schemas import TaskId as ConversationId  # an id like any other
-from backend.web.addresses import address
 from backend.web.cursor import CursorCodec, Position
 from backend.web.handlers import documented
+from backend.web.pages import next_link
 
 router = APIRouter(tags=["conversations"])
 
@@ -41,7 +41,8 @@ async def list_conversations(
     page = [crud.public_conversation(conversation) for conversation in found[: query.limit]]
     if len(found) > query.limit:
         end = Position(page[-1].updated_at, page[-1].id)
-        _link(request, response, f"limit={query.limit}", cursors.encode(end, caller.id, "conversations"))
+        cursor = cursors.encode(end, caller.id, "conversations")
+        response.headers["Link"] = next_link(request, cursor, f"limit={query.limit}")
     return page
 
 
@@ -75,7 +76,7 @@ async def list_messages(
     if len(found) > query.limit:
         end = Position(None, found[query.limit - 1].id or 0)
         said = f"limit={query.limit}&format={query.format}"
-        _link(request, response, said, cursors.encode(end, *this_list))
+        response.headers["Link"] = next_link(request, cursors.encode(end, *this_list), said)
     messages = [
         crud.public_message(message, running=crud.is_running(conversation))
         for message in reversed(found[: query.limit])
@@ -110,7 +111,3 @@ async def delete_conversation(
 ) -> None:
     """Delete a conversation and its messages. What was done to tasks stays; undo it by its changes."""
     await crud.delete_conversation(session, caller.id, conversation_id)
-
-
-def _link(request: Request, response: Response, parameters: str, cursor: str) -> None:
-    response.headers["Link"] = f'<{address(request)}?{parameters}&cursor={cursor}>; rel="next"'

@@ -8,22 +8,20 @@ from pydantic import BaseModel, Field
 
 from backend.conversations.parts import ToolCall
 from backend.tasks.schemas import Title
+from backend.web.pages import PageQuery
 
 PAGE_MAX = 200
 
 Status = Literal["complete", "approval_required", "running", "stopped", "interrupted", "limited", "failed"]
 
 
-class PageQuery(BaseModel):
-    """Which part of a list."""
+class ConversationsQuery(PageQuery):
+    """Which conversations."""
 
     limit: int = Field(default=50, ge=1, le=PAGE_MAX)
-    cursor: str | None = Field(
-        default=None, max_length=4096, description="From the `next` link of the page before; opaque"
-    )
 
 
-Page = Annotated[PageQuery, Query()]
+Page = Annotated[ConversationsQuery, Query()]
 
 
 class MessagesQuery(PageQuery):

@@ -4,7 +4,6 @@ from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.convertors import Convertor, register_url_convertor
 
 from backend.deps import CallerDep
 from backend.engine.statements import Statements
@@ -31,26 +30,14 @@ from backend.web.handlers import Responses, documented
 from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
 from backend.web.openapi import header_parameter
+from backend.web.pages import next_link
+from backend.web.registration import register_text
 from backend.web.spelling import spelt
 
-
-class _TaskIdConvertor(Convertor[str]):
-    """Whatever stands where a task's id does, but for the words that stand there as themselves.
-
-    Otherwise a wrong method on those would be taken for one of a task, and not be a 405.
-    """
-
-    words = "count|stats|recurrence|batch|complete-all|export|import|changes|events|history|trash|undo"
-    regex = f"(?!(?:{words})(?:/|$))[^/]+"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("task_id", _TaskIdConvertor())
+# Whatever stands where a task's id does, but for the words that stand there as themselves: otherwise a wrong
+# method on those would be taken for one of a task, and not be a 405.
+_WORDS = "count|stats|recurrence|batch|complete-all|export|import|changes|events|history|trash|undo"
+register_text("task_id", f"(?!(?:{_WORDS})(?:/|$))[^/]+")
 
 router = APIRouter(tags=["tasks"])
 # What some frontends ask for outside of /tasks. Not documented: there is one address for each thing.
@@ -93,8 +80,7 @@ async def list_tasks(
     headers = etag_header(request, caller, page.key, page.last)
     if page.end is not None:
         cursor = cursors.encode(page.end, *this_list)
-        next_page = f"{parameters}&cursor={cursor}" if parameters else f"cursor={cursor}"
-        headers["Link"] = f'<{address(request)}?{next_page}>; rel="next"'
+        headers["Link"] = next_link(request, cursor, parameters)
     return JsonResponse(to_json(page.tasks), headers=headers)
 
 

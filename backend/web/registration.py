@@ -7,6 +7,7 @@ from copy import copy
 from fastapi import APIRouter, FastAPI, params
 from fastapi.routing import APIRoute, request_response
 from fastapi.routing import wrap_app_with_body_limit as limit_body  # type: ignore[attr-defined] # as APIRoute does
+from starlette.convertors import Convertor, register_url_convertor
 
 from backend.errors import UnsupportedMediaType
 from backend.web.handlers import Responses, documented
@@ -15,6 +16,21 @@ _OF_BODIES = documented(UnsupportedMediaType)
 
 # All that a route can be told. It keeps each under the name of the argument.
 _SAID = tuple(inspect.signature(APIRoute).parameters)
+
+
+class _Text(Convertor[str]):
+    """What stands in a path, as it is."""
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+def register_text(name: str, regex: str) -> None:
+    """Let `{…:name}` in a path stand for what `regex` matches: the route reads it as any other."""
+    register_url_convertor(name, type(name, (_Text,), {"regex": regex})())
 
 
 def operation_id(route: APIRoute) -> str:

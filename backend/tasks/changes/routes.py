@@ -18,6 +18,7 @@ from backend.tasks.changes.schemas import Changes, ChangesQuery
 from backend.tasks.changes.stream import EventStream
 from backend.tasks.errors import CursorExpired, StreamsUsedUp, TooManyStreams
 from backend.tasks.wire import encode
+from backend.web.answers import JsonResponse
 from backend.web.cursor import CursorCodec
 from backend.web.handlers import documented
 from backend.web.openapi import parameter
@@ -79,7 +80,7 @@ async def get_changes(
     ]
     cursor = to_cursor(cursors, step.place, caller.id)
     answer = {"changes": changes, "cursor": cursor, "has_more": step.has_more}
-    return Response(encode(answer), media_type="application/json")
+    return JsonResponse(encode(answer))
 
 
 @router.get(

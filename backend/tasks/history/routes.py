@@ -8,15 +8,16 @@ from backend.deps import CallerDep
 from backend.engine.statements import Statements
 from backend.tasks.history import crud
 from backend.tasks.history.crud import End, trash_begins
-from backend.tasks.history.schemas import ErasedCount, Event, Page, PageQuery, TrashedTask
+from backend.tasks.history.schemas import ErasedCount, Event, Page, TrashedTask
 from backend.tasks.routes import NOT_FOUND
 from backend.tasks.schemas import TaskId
 from backend.tasks.wire import as_dict, encode
-from backend.web.addresses import address
+from backend.web.answers import JsonResponse
 from backend.web.cursor import CursorCodec, Position
 from backend.web.handlers import documented
 from backend.web.idempotency import ERRORS as IDEMPOTENCY_ERRORS
 from backend.web.idempotency import IdempotencyKey, Reply, answer_once
+from backend.web.pages import PageQuery, next_link
 
 router = APIRouter(tags=["tasks"])
 
@@ -81,13 +82,12 @@ def _after(request: Request, query: PageQuery, user_id: str) -> End:
 def _page(
     request: Request, query: PageQuery, found: list[dict[str, Any]], end: End, user_id: str
 ) -> Response:
-    response = Response(encode(found), media_type="application/json")
+    headers = {}
     if end is not None:
         cursors: CursorCodec = request.app.state.cursors
         cursor = cursors.encode(Position(*end), user_id, _list_of(request))
-        next_page = f"{address(request)}?limit={query.limit}&cursor={cursor}"
-        response.headers["Link"] = f'<{next_page}>; rel="next"'
-    return response
+        headers["Link"] = next_link(request, cursor, f"limit={query.limit}")
+    return JsonResponse(encode(found), headers=headers)
 
 
 def _list_of(request: Request) -> str:

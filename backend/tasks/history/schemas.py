@@ -7,21 +7,9 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from backend.tasks.schemas import TaskPublic
-
-PAGE_MAX = 100
-
-
-class PageQuery(BaseModel):
-    """Which part of it."""
-
-    limit: int = Field(default=50, ge=1, le=PAGE_MAX)
-    cursor: str | None = Field(
-        default=None, max_length=4096, description="From the `next` link of the page before; opaque"
-    )
-
+from backend.web.pages import PageQuery
 
 Page = Annotated[PageQuery, Query()]
-
 
 # What a field of a task may be, as JSON.
 Value = bool | int | str | list[str] | None
