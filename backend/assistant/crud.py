@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, case, func
+from sqlalchemy import CursorResult, Update, case, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -21,15 +21,19 @@ LEASE_SECONDS = 20.0
 TURNS_MAX = 3  # of one user at once
 
 
+def _leased(user_id: str, conversation_id: int, lease: str) -> Update:
+    """An UPDATE of a conversation, as long as this turn has it."""
+    return update(Conversation).where(
+        col(Conversation.user_id) == user_id,
+        col(Conversation.id) == conversation_id,
+        col(Conversation.lease) == lease,
+    )
+
+
 async def renew(session: AsyncSession, user_id: str, conversation_id: int, lease: str) -> bool | None:
     """Keep the lease; return whether the turn shall stop. None: the lease or the conversation is gone."""
     found = await session.exec(
-        update(Conversation)
-        .where(
-            col(Conversation.user_id) == user_id,
-            col(Conversation.id) == conversation_id,
-            col(Conversation.lease) == lease,
-        )
+        _leased(user_id, conversation_id, lease)
         .values(lease_until=until())
         .returning(col(Conversation.stopping))
     )
@@ -54,13 +58,9 @@ async def close_turn(
 ) -> None:
     """Write the answer down, count its tokens and give the conversation back, if it is still this turn's."""
     released: CursorResult[Any] = await session.exec(
-        update(Conversation)
-        .where(
-            col(Conversation.user_id) == user_id,
-            col(Conversation.id) == conversation_id,
-            col(Conversation.lease) == lease,
+        _leased(user_id, conversation_id, lease).values(
+            lease=None, lease_until=None, stopping=False, updated_at=utc_now()
         )
-        .values(lease=None, lease_until=None, stopping=False, updated_at=utc_now())
     )
     if released.rowcount:
         await write_message(session, user_id, message_id, said, status, tokens)
@@ -91,14 +91,6 @@ async def conversation_of(session: AsyncSession, user_id: str, chat_id: str) -> 
     """Return the id of the conversation that a client knows as `chat_id`."""
     found = await find_conversation(session, user_id, chat_id)
     return None if found is None else found.id
-
-
-async def get_message(session: AsyncSession, user_id: str, message_id: int) -> Message | None:
-    """Return one of the user's messages."""
-    found = await session.exec(
-        select(Message).where(col(Message.user_id) == user_id, col(Message.id) == message_id)
-    )
-    return found.first()
 
 
 def until() -> datetime:

@@ -28,6 +28,7 @@ from backend.errors import (
 from backend.mcp.errors import InsufficientScope, NotOneMessage
 from backend.mcp.server import SCOPES, Call, calling, make_server
 from backend.web.handlers import JSON, REASON, TOOL, media_type, problem, unreadable
+from backend.web.hot_routes import body_again
 from backend.web.limits import Limits
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Mcp:
 
         reset = calling.set(call)
         try:
-            await self._protocol.handle_request(_plain(scope), _again(body, receive), send_unless_refused)
+            await self._protocol.handle_request(_plain(scope), body_again(body, receive), send_unless_refused)
         finally:
             calling.reset(reset)
         if call.tool:
@@ -205,13 +206,3 @@ def _plain(scope: Scope) -> Scope:
     headers = [(name, value) for name, value in scope["headers"] if name not in (b"accept", b"content-type")]
     plain = (b"application/json, text/event-stream", b"application/json")
     return {**scope, "headers": [*headers, (b"accept", plain[0]), (b"content-type", plain[1])]}
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Let the body be read once more."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def first() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return first

@@ -15,9 +15,8 @@ _HALF = SIZE // 2 - 8
 _HEADER = struct.Struct("=II")  # which half is whole, and how long it is
 STALE_SECONDS = 5.0  # after which what a process said of this moment is no longer true: it has ended
 
-Numbers = dict[
-    str, dict[tuple[str, ...], list[float]]
-]  # by name and label values; one number, or a histogram's
+# By name and label values; one number, or a histogram's.
+Numbers = dict[str, dict[tuple[str, ...], list[float]]]
 
 
 class Said(NamedTuple):

@@ -184,15 +184,14 @@ def _body_reader(body: FieldInfo) -> Callable[[Headers, bytes], Any]:
 def _again(request: Request, receive: Receive) -> Receive:
     """Let what was read of the body be read once more."""
     content: bytes | None = getattr(request, "_body", None)
-    if content is None:
-        return receive
+    return receive if content is None else body_again(content, receive)
+
+
+def body_again(content: bytes, receive: Receive) -> Receive:
+    """Let a body that was read be read once more."""
+    messages: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
 
     async def first() -> Message:
-        nonlocal content
-        if content is None:
-            return await receive()
-        message: Message = {"type": "http.request", "body": content, "more_body": False}
-        content = None
-        return message
+        return messages.pop() if messages else await receive()
 
     return first

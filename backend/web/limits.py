@@ -16,10 +16,8 @@ from backend.errors import TooManyRequests
 
 WINDOW = 60  # seconds
 KEYS_MAX = 50_000  # users or addresses of a generation, of which two are kept: 12 MB at most
-SESSIONS_MAX, SESSION_MAX = (
-    4096,
-    1024,
-)  # sessions and calendars that are remembered, characters of each: 5 MB at most
+# Sessions and calendars that are remembered, and characters of each: 5 MB at most.
+SESSIONS_MAX, SESSION_MAX = 4096, 1024
 FEED_QUOTA = 20  # requests of a calendar in a minute: programs come every few minutes, from several devices
 NAME_MAX = 64  # characters of an address that is none
 

@@ -112,9 +112,15 @@ class RequestMiddleware:
         headers = _DOCS_HEADERS if path == self._docs_path else _FEED_HEADERS if is_feed(path) else _HEADERS
         headers = scope[ANSWER_HEADERS] = [*headers, (b"x-request-id", own_id)]
         exchange = scope[_EXCHANGE] = _Exchange(
-            path, receive, send, read, self._outbox, headers, is_head=method == "HEAD"
+            path,
+            receive,
+            send,
+            read,
+            self._outbox,
+            headers,
+            is_head=method == "HEAD",
+            is_timed=BODY_COMES not in scope.get("extensions", ()),
         )
-        exchange.is_timed = BODY_COMES not in scope.get("extensions", ())
         try:
             serve: ASGIApp = self._serve_browser if read.names_origin else self._serve
             if read.repeated:
@@ -169,13 +175,13 @@ class _Exchange:
     __slots__ = (
         "_headers",
         "_is_head",
+        "_is_timed",
         "_more",
         "_outbox",
         "_receive",
         "_send",
         "_size",
         "_streams",
-        "is_timed",
         "path",
         "read",
         "status",
@@ -191,10 +197,11 @@ class _Exchange:
         headers: list[tuple[bytes, bytes]],
         *,
         is_head: bool,
+        is_timed: bool,
     ) -> None:
         self.path = path
         self.read = read
-        self.is_timed = True  # how long its body takes
+        self._is_timed = is_timed  # its body is
         self._receive = receive
         self._send = send
         self._outbox = outbox
@@ -209,7 +216,7 @@ class _Exchange:
         """Stop reading a body that is too large. FastAPI's own limit answers in plain text, outside CORS."""
         if not self._more:
             return await self._receive()
-        if self.is_timed:
+        if self._is_timed:
             message = await self._receive_in_time()
         else:
             message = await self._receive()

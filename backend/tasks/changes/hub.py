@@ -55,9 +55,8 @@ class _Watched:
     def __init__(self) -> None:
         self.waiters: set[Waiter] = set()
         self.seq: int | None = None  # the last change that is known of
-        self.asked = (
-            -1
-        )  # which question that was the answer to: a late answer to an earlier one counts no more
+        # Which question that was the answer to: a late answer to an earlier one counts no more.
+        self.asked = -1
         self.event = b""  # what its streams are sent
 
 
