@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from fastapi import FastAPI
 
+from tests.asgi import http_scope
 from tests.conftest import token_for
 
 TIMEOUT = 10.0
@@ -62,23 +63,10 @@ class Watch:
         self._begun = asyncio.Event()
         self._gone = asyncio.Event()
         self._asked = False
-        address, _, query = path.partition("?")
         sent = {"host": "test", "authorization": f"Bearer {token or token_for(user_id)}"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        self._scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": address,
-            "raw_path": address.encode(),
-            "query_string": query.encode(),
-            "root_path": "",
-            "headers": [(name.encode(), value.encode()) for name, value in sent.items() if value],
-            "client": ("127.0.0.1", 1),
-            "server": ("test", 80),
-        }
+        headers_sent = [(name.encode(), value.encode()) for name, value in sent.items() if value]
+        self._scope = http_scope(method, path, headers_sent)
 
     async def event(self) -> Event:
         """The next event."""

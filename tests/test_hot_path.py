@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from backend.main import create_app
 from backend.models import Task
+from tests.asgi import http_scope
 from tests.chaos.proxy import Proxy
 from tests.conftest import Client, add_user, settings_for, token_for
 
@@ -47,21 +48,7 @@ class Scopes:
 
     def request(self, method: str, path: str, body: bytes = b"") -> Coroutine[Any, Any, None]:
         """The application's whole work on one request."""
-        address, _, query = path.partition("?")
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": address,
-            "raw_path": address.encode(),
-            "query_string": query.encode(),
-            "root_path": "",
-            "headers": self.headers,
-            "client": ("127.0.0.1", 1),
-            "server": ("test", 80),
-        }
+        scope = http_scope(method, path, self.headers)
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}

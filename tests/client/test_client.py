@@ -1,6 +1,5 @@
 """The TypeScript client, against the real service on both databases. Its tests are in client/tests."""
 
-import asyncio
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ from backend.migrate import prepare
 from tests.client.corpus import write
 from tests.client.package import CLIENT, build
 from tests.conftest import SECRET, THOROUGH, Databases, settings_for
+from tests.node import run_node
 from tests.server import Server
 
 SCHEDULES = 50 if THOROUGH else 12
@@ -71,23 +71,8 @@ async def test_the_client_keeps_its_promises(built: Path, url: str, tmp_path: Pa
             "SCHEDULES": str(SCHEDULES),
             "SEED": str(int.from_bytes(os.urandom(3), "big")),
         }
-        node = await asyncio.create_subprocess_exec(
-            "node",
-            "--test",
-            "--test-reporter=spec",
-            *[f"tests/{file}.test.mjs" for file in USERS],
-            cwd=CLIENT,
-            env={"PATH": os.environ["PATH"], **given},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            printed, _ = await node.communicate()
-        finally:
-            if node.returncode is None:
-                node.kill()
-                await node.wait()
-        assert node.returncode == 0, printed.decode()
+        files = [f"tests/{file}.test.mjs" for file in USERS]
+        await run_node(CLIENT, given, "--test", "--test-reporter=spec", *files)
 
 
 def test_it_is_small(built: Path) -> None:

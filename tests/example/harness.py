@@ -1,8 +1,6 @@
 """The example with the service over a new database, and scripts in Chromium against the two."""
 
 import asyncio
-import os
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from tests.better_auth.harness import SECRET
 from tests.example.app import app
+from tests.node import run_node
 from tests.postgres import free_port
 from tests.server import Server
 
@@ -26,22 +25,7 @@ class Running:
     async def run(self, *arguments: str) -> str:
         """Run one of the scripts beside this file with Node.js, and return what it prints."""
         with TemporaryDirectory() as home:  # Chromium leaves things there
-            child = await asyncio.create_subprocess_exec(
-                "node",
-                *arguments,
-                cwd=HERE,
-                env={**self._env, "HOME": home, "PATH": os.environ["PATH"]},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                printed, _ = await child.communicate()
-            finally:
-                if child.returncode is None:
-                    child.kill()
-                    await child.wait()
-        assert child.returncode == 0, printed.decode()
-        return printed.decode()
+            return await run_node(HERE, {**self._env, "HOME": home}, *arguments)
 
 
 @asynccontextmanager
