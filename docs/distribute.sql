@@ -8,3 +8,7 @@ SELECT create_distributed_table('change_counters', 'user_id', colocate_with => '
 SELECT create_distributed_table('task_events', 'user_id', colocate_with => 'tasks');
 SELECT create_distributed_table('change_sources', 'user_id', colocate_with => 'tasks');
 SELECT create_distributed_table('calendars', 'user_id', colocate_with => 'tasks');
+-- What is said to the assistant.
+SELECT create_distributed_table('conversations', 'user_id', colocate_with => 'tasks');
+SELECT create_distributed_table('messages', 'user_id', colocate_with => 'tasks');
+SELECT create_distributed_table('assistant_usage', 'user_id', colocate_with => 'tasks');

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from backend.models import Base, idempotency_keys, tasks, users
 from backend.schema import schema
 from tests.conftest import add_user, on_postgresql, on_sqlite
+from tests.test_docs import CHECKOUT
 
 
 @pytest.fixture
@@ -99,6 +100,13 @@ async def test_owned_tables_can_be_distributed(connection: AsyncConnection) -> N
                          SELECT FROM pg_attribute
                          WHERE attrelid = conrelid AND attnum = ANY(conkey) AND attname = 'user_id')"""
     assert await rows(connection, references) == []
+
+
+def test_each_owned_table_is_distributed() -> None:
+    """docs/distribute.sql names all of them, and the users', each once."""
+    told = (CHECKOUT / "docs" / "distribute.sql").read_text()
+    named = re.findall(r"create_(?:reference|distributed)_table\('\"?(\w+)\"?'", told)
+    assert sorted(named) == sorted(Base.metadata.tables)
 
 
 async def test_what_is_imported_is_there_once(app: FastAPI, connection: AsyncConnection) -> None:
