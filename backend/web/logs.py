@@ -1,5 +1,6 @@
 """Logging: one structured line a request, as text for people or JSON for machines."""
 
+import asyncio
 import json
 import logging
 import re
@@ -77,16 +78,32 @@ def _second(second: int) -> str:
 
 
 class Handler(logging.StreamHandler[TextIO]):
-    """Writes to stderr."""
+    """Writes to stderr; requests that end in one turn of the event loop with one system call."""
 
     def __init__(self, formatter: TextFormatter | JsonFormatter) -> None:
         super().__init__(sys.stderr)
         self.formatter: TextFormatter | JsonFormatter = formatter
+        self._lines: list[str] = []
+        self._flushes: asyncio.AbstractEventLoop | None = None  # in its next turn
 
     def write(self, name: str, message: str, fields: Fields) -> None:
         """Write what a record of INFO would come to, without the record, which costs more than the line."""
-        self.stream.write(f"{self.formatter.line(time.time(), 'INFO', name, message, fields)}\n")
-        self.flush()
+        self._lines.append(f"{self.formatter.line(time.time(), 'INFO', name, message, fields)}\n")
+        loop = asyncio.get_running_loop()
+        if self._flushes is not loop:
+            self._flushes = loop
+            loop.call_soon(self.flush)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.flush()  # one line after the other
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write what is kept. Python does so too as it ends."""
+        lines, self._lines, self._flushes = self._lines, [], None
+        if lines:
+            self.stream.write("".join(lines))
+        super().flush()
 
 
 # A calendar's secret lets in whoever reads it, also where its address was mistyped. It is longer than an id.

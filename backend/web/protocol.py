@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from backend.errors import (
@@ -81,7 +81,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
         self.since = self.loop.time()
-        self._transport_of_answers: Any = _LingeringTransport(self, transport)
         self.door.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -118,7 +117,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.crowded and self.url != HEALTH:
             self.app = _no_place
         super().on_headers_complete()
-        self.cycle.transport = self._transport_of_answers
+        answer: Any = _Answer(self, self.transport, self.cycle)
+        self.cycle.transport = answer
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
@@ -212,15 +212,42 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
 
 
-class _LingeringTransport:
-    """What an answer is written to: the connection's transport, which ends as BoundedProtocol.end() does."""
+class _Answer:
+    """What an answer is written to: the connection's transport, which ends as BoundedProtocol.end() does.
 
-    __slots__ = ("close", "is_closing", "write")
+    Its head waits for what follows at once, mostly the whole body: one system call less, and one packet.
+    Nothing follows the head of an answer to a HEAD.
+    """
 
-    def __init__(self, connection: BoundedProtocol, transport: asyncio.Transport) -> None:
-        self.write = transport.write
+    __slots__ = ("_connection", "_cycle", "_head", "_waits", "_write", "is_closing")
+
+    def __init__(
+        self, connection: BoundedProtocol, transport: asyncio.Transport, cycle: RequestResponseCycle
+    ) -> None:
         self.is_closing = transport.is_closing
-        self.close = connection.end
+        self._connection = connection
+        self._cycle = cycle
+        self._write = transport.write
+        self._head = b""
+        self._waits = cycle.scope["method"] != "HEAD"  # the head, once it comes
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif self._waits and self._cycle.response_started:  # before that it may be a 100 Continue
+            self._waits, self._head = False, data
+            self._connection.loop.call_soon(self._flush)
+            return
+        self._write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._connection.end()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head)
 
 
 class _Door:

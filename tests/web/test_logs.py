@@ -1,5 +1,6 @@
 """Log lines: for people and for machines."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backend.web.logs import JsonFormatter, TextFormatter, configure, request_id, trace_id
+from backend.web.logs import JsonFormatter, TextFormatter, configure, log_request, request_id, trace_id
 from tests.conftest import settings_for
 
 CHATTY = ("uvicorn.error", "httpx", "httpcore", "alembic")
@@ -165,3 +166,24 @@ def test_libraries_do_not_chatter(capsys: pytest.CaptureFixture[str]) -> None:
         logging.getLogger(name).info("chatter")
         logging.getLogger(name).warning("trouble")
     assert [line.split()[3] for line in capsys.readouterr().err.splitlines()] == ["trouble"] * len(CHATTY)
+
+
+@pytest.mark.usefixtures("_own_logging")
+async def test_requests_that_end_together_are_written_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """Their lines wait for the end of the loop's turn, in order, but not behind what is logged later."""
+
+    def paths() -> list[str]:
+        return [line.split()[5] for line in capsys.readouterr().err.splitlines()]
+
+    configure(settings_for("sqlite://"))
+    for path in ("/a", "/b"):
+        log_request({"method": "GET", "path": path})
+    assert paths() == []
+    await asyncio.sleep(0)
+    assert paths() == ["path=/a", "path=/b"]
+    log_request({"method": "GET", "path": "/c"})
+    logging.getLogger("backend.x").warning("x x x")
+    assert paths() == ["path=/c", "x"]
+    log_request({"method": "GET", "path": "/d"})
+    logging.shutdown()
+    assert paths() == ["path=/d"]

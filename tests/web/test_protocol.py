@@ -7,6 +7,7 @@ import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from backend.main import create_app
 from backend.web import answers, protocol
 from backend.web.answers import Outbox, Unread
-from backend.web.protocol import BoundedProtocol
+from backend.web.protocol import BoundedProtocol, _Answer
 from tests.conftest import settings_for, token_for
 
 TIMEOUT = 20.0
@@ -273,6 +274,38 @@ async def test_unread_answers_hold_a_bounded_memory(monkeypatch: pytest.MonkeyPa
         task.cancel()
     await asyncio.wait(tasks)
     assert outbox.held == 0
+
+
+async def test_an_answer_is_sent_at_once() -> None:
+    """Its head and its body are one system call, and one packet."""
+    written: list[bytes] = []
+    connection: Any = SimpleNamespace(loop=asyncio.get_running_loop())
+    transport: Any = SimpleNamespace(write=written.append, is_closing=None)
+    cycle: Any = SimpleNamespace(scope={"method": "GET"}, response_started=False)
+    answer = _Answer(connection, transport, cycle)
+    answer.write(b"100")
+    cycle.response_started = True
+    for part in (b"head ", b"body ", b"more"):
+        answer.write(part)
+    await asyncio.sleep(0)
+    assert written == [b"100", b"head body ", b"more"]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_a_head_does_not_wait_for_a_body_that_is_not_there(method: bytes) -> None:
+    """Who asks sees it before the body comes, also where none does."""
+    may_go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+        await may_go_on.wait()
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async with serving(app, lifespan="off") as wire:
+        reader, _ = await wire.connect(method + b" / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        may_go_on.set()
+        assert await reader.read() == (b"x" if method == b"GET" else b"")
 
 
 async def test_a_stop_ends_streams() -> None:
