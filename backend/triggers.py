@@ -13,9 +13,10 @@ from backend.engine.sqlite_transactions import CURRENT
 _EVENTS = ("created", "INSERT"), ("updated", "UPDATE"), ("deleted", "DELETE")
 
 # A transaction that changes a task twice leaves one event: what it was before, and what became of it in all.
-_AGAIN = """ON CONFLICT (user_id, seq, task_id) DO UPDATE SET kind = CASE EXCLUDED.kind
-        WHEN 'updated' THEN task_events.kind
-        WHEN 'deleted' THEN 'deleted'
+# Citus cannot pass on a CASE of a value, `CASE kind WHEN`.
+_AGAIN = """ON CONFLICT (user_id, seq, task_id) DO UPDATE SET kind = CASE
+        WHEN EXCLUDED.kind = 'updated' THEN task_events.kind
+        WHEN EXCLUDED.kind = 'deleted' THEN 'deleted'
         ELSE CASE WHEN task_events.before IS NULL THEN 'created' ELSE 'updated' END
     END;"""
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, exists, select, true, tuple_
+from sqlalchemy import bindparam, exists, select, tuple_
 
 from backend.engine.statements import Statements
 from backend.models import ID_MAX, change_counters, task_events, tasks
@@ -35,10 +35,15 @@ _EVENTS = (
     .limit(bindparam("one_more", type_=_ID))
     .subquery("events")
 )
-# The counter, the events and their tasks of one moment: what is committed later has a higher number.
+# The counter, the events and their tasks of one moment: what is committed later has a higher number. They are
+# joined by their owner too, which Citus asks for.
 _SINCE = (
     select(change_counters.c.seq, change_counters.c.floor, _EVENTS.c.seq, _EVENTS.c.task_id, *READ)
-    .select_from(change_counters.outerjoin(_EVENTS, true()).outerjoin(tasks, is_about(_EVENTS)))
+    .select_from(
+        change_counters.outerjoin(_EVENTS, _EVENTS.c.user_id == change_counters.c.user_id).outerjoin(
+            tasks, is_about(_EVENTS)
+        )
+    )
     .where(change_counters.c.user_id == bindparam("owner"))
     .order_by(_EVENTS.c.seq, _EVENTS.c.task_id)
 )
