@@ -343,7 +343,7 @@ async def test_every_statement_reads_ones_own_rows(explainer: Explainer) -> None
     """Whatever is read, changed, imported, exported or remembered, others' rows have no part in it."""
     await everything(explainer.statements, "user-1")
     sent = dict(explainer.sent)
-    assert {statement.split()[0] for statement in sent} == {"SELECT", "INSERT", "UPDATE", "DELETE"}
+    assert {statement.split()[0] for statement in sent} == {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}
     explainer.sent = list(sent.items())
     for plan in await explainer.plans():
         assert_ones_own_rows(plan, plan["Node Type"])

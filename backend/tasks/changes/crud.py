@@ -35,8 +35,7 @@ _EVENTS = (
     .limit(bindparam("one_more", type_=_ID))
     .subquery("events")
 )
-# The counter, the events and their tasks of one moment: what is committed later has a higher number. They are
-# joined by their owner too, which Citus asks for.
+# The counter, the events and their tasks of one moment: what is committed later has a higher number.
 _SINCE = (
     select(change_counters.c.seq, change_counters.c.floor, _EVENTS.c.seq, _EVENTS.c.task_id, *READ)
     .select_from(

@@ -12,7 +12,7 @@ from backend.models import ID_MAX, change_sources, task_events, tasks
 from backend.tasks.crud import get_task
 from backend.tasks.fields import READ
 from backend.tasks.history.images import differences, task_of
-from backend.tasks.log import LATER, OWNED_EVENTS, happened_later, is_about
+from backend.tasks.log import LATER, OWNED_EVENTS, OWNED_SOURCES, happened_later, is_about
 from backend.tasks.wire import Task, read
 
 BY_REQUEST = "api"
@@ -102,9 +102,7 @@ def _history_statement(of_one: bool, continued: bool) -> Select[Any]:
     # The page is cut first: what is looked up beside it is looked up for its events alone.
     page = some.order_by(*_NEWEST).limit(_ONE_MORE).subquery("page")
     following = happened_later(page)
-    source = select(change_sources.c.source).where(
-        change_sources.c.user_id == page.c.user_id, change_sources.c.seq == page.c.seq
-    )
+    source = select(change_sources.c.source).where(OWNED_SOURCES, change_sources.c.seq == page.c.seq)
     return (
         select(
             page.c.seq,
