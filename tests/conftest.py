@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -273,6 +274,11 @@ class Client(httpx.AsyncClient):
         assert response.status_code == 201, response.text
         task: dict[str, Any] = response.json()
         return task
+
+
+def moment(text: str) -> datetime:
+    """A time of an answer. As texts a full second would come after its fractions."""
+    return datetime.fromisoformat(text)
 
 
 async def add_user(app: FastAPI, user_id: str) -> None:

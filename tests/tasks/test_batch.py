@@ -8,7 +8,7 @@ import pytest
 
 from backend.tasks.batch import crud
 from backend.tasks.errors import TooManyFollowed
-from tests.conftest import Client, Sent, on_postgresql, on_sqlite
+from tests.conftest import Client, Sent, moment, on_postgresql, on_sqlite
 
 
 async def batch(client: Client, *operations: Any, **params: Any) -> Any:
@@ -54,7 +54,9 @@ async def test_each_operation_does_what_its_request_does(alice: Client) -> None:
     new = found[0]["task"]
     assert (new["title"], new["tags"], new["due_date"]) == ("new", ["x"], "2026-11-21")
     assert tasks[changed["id"]]["description"] == "d"
-    assert tasks[done["id"]]["completed_at"] == tasks[done["id"]]["updated_at"] > done["updated_at"]
+    completed = tasks[done["id"]]
+    assert completed["completed_at"] == completed["updated_at"]
+    assert moment(completed["updated_at"]) > moment(done["updated_at"])
 
 
 async def test_created_tasks_come_in_their_order(alice: Client) -> None:
@@ -348,7 +350,8 @@ async def test_complete_all_completes_what_meets_the_filter(alice: Client, state
     assert tasks[ids[0]] == other
     changed = tasks[ids[1]]
     assert changed["version"] == 2
-    assert changed["completed_at"] == changed["updated_at"] > changed["created_at"]
+    assert changed["completed_at"] == changed["updated_at"]
+    assert moment(changed["updated_at"]) > moment(changed["created_at"])
     assert (await alice.post("/api/tasks/complete-all")).json()["completed"] == 3
     assert (await alice.post("/api/tasks/complete-all")).json()["completed"] == 0
     assert (await alice.post("/api/tasks/complete-all?completed=true")).json()["completed"] == 0

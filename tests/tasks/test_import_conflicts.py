@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backend.engine.statements import AT_ONCE
-from tests.conftest import Client, Sent, on_postgresql
+from tests.conftest import Client, Sent, moment, on_postgresql
 from tests.tasks.test_files import FORMATS, everything, export, imported, totals
 
 SERIES = {"due_date": "2026-01-01", "recurring_pattern": "daily"}
@@ -124,7 +124,7 @@ async def test_an_older_file_doubles_nothing(alice: Client, kind: str, changes: 
     assert (statuses(reply), reply["lines"][0]["id"]) == (["changed"], task["id"])
     after = (await everything(alice))[task["id"]]
     assert after["version"] == changed["version"] + 1
-    assert after["updated_at"] > changed["updated_at"]
+    assert moment(after["updated_at"]) > moment(changed["updated_at"])
     silent = ("version", "updated_at", "next_task_id")
     assert {k: v for k, v in after.items() if k not in silent} == {
         k: v for k, v in task.items() if k not in silent

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.conftest import Client, Sent, on_sqlite, token_for
+from tests.conftest import Client, Sent, moment, on_sqlite, token_for
 
 
 async def test_create_answers_the_task_and_its_address(alice: Client) -> None:
@@ -115,7 +115,7 @@ async def test_updated_at_moves_with_real_changes_only(alice: Client) -> None:
     assert (await alice.patch(path, json=same)).json() == task
     assert (await alice.patch(f"{path}/complete", json={"completed": False})).json() == task
     changed = (await alice.patch(path, json={"description": "b"})).json()
-    assert changed["updated_at"] > task["updated_at"]
+    assert moment(changed["updated_at"]) > moment(task["updated_at"])
     assert changed["created_at"] == task["created_at"]
 
 
