@@ -42,7 +42,7 @@ _DELETE = (
 # With the number of the user's last change: what the calendar shows is as new as that.
 _FIND = (
     select(*_PUBLIC, func.coalesce(change_counters.c.seq, 0).label("change"))
-    .select_from(calendars.outerjoin(change_counters, change_counters.c.user_id == calendars.c.user_id))
+    .select_from(calendars.outerjoin(change_counters, change_counters.c.user_id == bindparam("owner")))
     .where(_OWNED, calendars.c.secret_hash == bindparam("secret_hash"))
 )
 
