@@ -39,7 +39,7 @@ export async function* watch(http: Http, options: WatchOptions & { as?: string |
     signal?.addEventListener("abort", stop, { once: true });
     try {
       const headers = { Accept: "text/event-stream", "Last-Event-ID": last };
-      const response = await http.open("/events", { headers, signal: controller.signal, as: options.as });
+      const response = await http.open("/tasks/events", { headers, signal: controller.signal, as: options.as });
       for await (const event of parse(response, stop)) {
         failures = 0;
         if (event.retry !== undefined) pause = event.retry;

@@ -37,7 +37,7 @@ const RETRIED = new Set([0, 429, 502, 503, 504]);
 const FIRST_PAUSE = 250; // ms, doubled with each try
 const LONGEST_PAUSE = 20_000;
 
-/** Requests with a token, a key and retries: network errors, 429 and 502 to 504 are tried again, nothing else. */
+/** Requests under `/api` with a token, a key and retries: network errors, 429 and 502 to 504 are tried again, nothing else. */
 export class Http {
   readonly tokens: Tokens;
   readonly base: string;
@@ -121,7 +121,7 @@ export class Http {
     const timer = setTimeout(() => controller.abort(new Error(`nothing within ${timeout} ms`)), timeout);
     let isOpen = false;
     try {
-      const response = await (own ?? fetch)(`${this.base}/api/tasks${path}${search(call.query)}`, {
+      const response = await (own ?? fetch)(`${this.base}/api${path}${search(call.query)}`, {
         method,
         headers,
         signal: controller.signal,

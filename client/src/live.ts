@@ -333,7 +333,7 @@ export class LiveTasks extends TabCopy {
     let anew = since === undefined;
     for (let more = true; more; ) {
       try {
-        const { data } = await this.#api.http.send<Awaited<ReturnType<TasksApi["changes"]>>>("GET", "/changes", {
+        const { data } = await this.#api.http.send<Awaited<ReturnType<TasksApi["changes"]>>>("GET", "/tasks/changes", {
           ...this.#call(),
           query: { since },
         });

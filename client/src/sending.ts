@@ -41,20 +41,20 @@ export async function send(http: Http, action: Action, id: number, call: Call): 
   };
   switch (action.kind) {
     case "create":
-      return write("POST", "", action.fields);
+      return write("POST", "/tasks", action.fields);
     case "complete":
-      return write("PATCH", `/${id}/complete`, { completed: action.completed });
+      return write("PATCH", `/tasks/${id}/complete`, { completed: action.completed });
     case "restore":
-      return write("POST", `/${id}/restore`);
+      return write("POST", `/tasks/${id}/restore`);
     case "remove":
-      await write("DELETE", `/${id}`).catch((error: unknown) => {
+      await write("DELETE", `/tasks/${id}`).catch((error: unknown) => {
         if (!(error instanceof TaskApiError && error.code === "task_not_found")) throw error;
       });
       return undefined;
     case "update":
       for (let version = action.version; ; ) {
         try {
-          return await write("PATCH", `/${id}`, action.fields, version);
+          return await write("PATCH", `/tasks/${id}`, action.fields, version);
         } catch (error) {
           if (!(error instanceof TaskApiError && error.is("version_mismatch"))) throw error;
           const refused = refusal(action, error.current);
@@ -67,7 +67,7 @@ export async function send(http: Http, action: Action, id: number, call: Call): 
 
 async function found(http: Http, id: number, call: Call): Promise<Task | undefined> {
   try {
-    return (await http.send<Task>("GET", `/${id}`, call)).data;
+    return (await http.send<Task>("GET", `/tasks/${id}`, call)).data;
   } catch (error) {
     if (error instanceof TaskApiError && error.status === 404) return undefined;
     throw error;

@@ -5,8 +5,11 @@ import { conflicts } from "./merge.js";
 import { userOf } from "./tokens.js";
 import type {
   BatchReply,
+  Calendar,
   Changes,
+  CreatedCalendar,
   ImportReply,
+  NewCalendar,
   NewTask,
   Operation,
   RecurrenceQuery,
@@ -82,9 +85,9 @@ export function tasksApi(options: Options) {
     /** Forget the token: after somebody has signed in or out. */
     forgetToken: (): void => http.tokens.forget(),
 
-    create: (task: NewTask, call?: WriteOptions) => write<Task>("POST", "", task, call),
-    list: (query: TaskQuery = {}, call: CallOptions = {}) => pages<Task>("", query, call),
-    get: (taskId: number, call?: CallOptions) => read<Task>(`/${taskId}`, undefined, call),
+    create: (task: NewTask, call?: WriteOptions) => write<Task>("POST", "/tasks", task, call),
+    list: (query: TaskQuery = {}, call: CallOptions = {}) => pages<Task>("/tasks", query, call),
+    get: (taskId: number, call?: CallOptions) => read<Task>(`/tasks/${taskId}`, undefined, call),
     /**
      * Change what is named. Of a task that was read: where somebody has changed other fields since, both
      * changes are kept; where the same, it throws `version_mismatch` with the values of both in `conflicts`.
@@ -93,7 +96,7 @@ export function tasksApi(options: Options) {
       let base = task;
       for (;;) {
         try {
-          return await write<Task>("PATCH", `/${id(task)}`, changes, { ...call, headers: ifMatch(base) });
+          return await write<Task>("PATCH", `/tasks/${id(task)}`, changes, { ...call, headers: ifMatch(base) });
         } catch (error) {
           if (!(error instanceof TaskApiError && error.is("version_mismatch")) || typeof task === "number") throw error;
           const found = conflicts(task, changes, error.current);
@@ -104,45 +107,45 @@ export function tasksApi(options: Options) {
     },
     /** Set the state; safe to repeat, whoever else does. */
     complete: (task: TaskRef, completed = true, call?: WriteOptions) =>
-      write<Task>("PATCH", `/${id(task)}/complete`, { completed }, call),
+      write<Task>("PATCH", `/tasks/${id(task)}/complete`, { completed }, call),
     /** Delete. A task that was read only as it was: otherwise `version_mismatch`. */
     remove: (task: TaskRef, call?: WriteOptions) =>
-      write<void>("DELETE", `/${id(task)}`, undefined, { ...call, headers: ifMatch(task) }),
-    restore: (taskId: number, call?: WriteOptions) => write<Task>("POST", `/${taskId}/restore`, undefined, call),
+      write<void>("DELETE", `/tasks/${id(task)}`, undefined, { ...call, headers: ifMatch(task) }),
+    restore: (taskId: number, call?: WriteOptions) => write<Task>("POST", `/tasks/${taskId}/restore`, undefined, call),
     /** Take the last change back; of a task that was read the one that led to it. Null: that was its creation. */
     undo: async (task: TaskRef, call?: WriteOptions) =>
-      (await write<Task | "">("POST", `/${id(task)}/undo`, undefined, { ...call, headers: ifMatch(task) })) || null,
+      (await write<Task | "">("POST", `/tasks/${id(task)}/undo`, undefined, { ...call, headers: ifMatch(task) })) || null,
     /** Take back all that one request did; with `force` what has not changed since. */
     undoChange: (change: number, { force, ...call }: WriteOptions & { force?: boolean } = {}) =>
-      write<Undone>("POST", `/undo/${change}`, undefined, { ...call, query: { force } }),
+      write<Undone>("POST", `/tasks/undo/${change}`, undefined, { ...call, query: { force } }),
 
     count: async (filter: TaskFilter = {}, call?: CallOptions) =>
-      (await read<{ count: number }>("/count", filter, call)).count,
-    stats: (call?: CallOptions) => read<TaskStats>("/stats", undefined, call),
-    recurrence: (query: RecurrenceQuery, call?: CallOptions) => read<string[]>("/recurrence", query, call),
+      (await read<{ count: number }>("/tasks/count", filter, call)).count,
+    stats: (call?: CallOptions) => read<TaskStats>("/tasks/stats", undefined, call),
+    recurrence: (query: RecurrenceQuery, call?: CallOptions) => read<string[]>("/tasks/recurrence", query, call),
     batch: (operations: Operation[], { atomic, ...call }: WriteOptions & { atomic?: boolean } = {}) =>
-      write<BatchReply>("POST", "/batch", { operations }, { ...call, query: { atomic } }),
+      write<BatchReply>("POST", "/tasks/batch", { operations }, { ...call, query: { atomic } }),
     completeAll: (filter: TaskFilter = {}, call?: WriteOptions) =>
-      write<{ completed: number; change?: number | null }>("POST", "/complete-all", undefined, {
+      write<{ completed: number; change?: number | null }>("POST", "/tasks/complete-all", undefined, {
         ...call,
         query: filter,
       }),
     removeAll: (filter: TaskFilter, call?: WriteOptions) =>
-      write<{ deleted: number; change?: number | null }>("DELETE", "", undefined, { ...call, query: filter }),
+      write<{ deleted: number; change?: number | null }>("DELETE", "/tasks", undefined, { ...call, query: filter }),
 
     history: (taskId?: number, call: CallOptions = {}) =>
-      pages<TaskEvent>(taskId === undefined ? "/history" : `/${taskId}/history`, {}, call),
-    trash: (call: CallOptions = {}) => pages<TrashedTask>("/trash", {}, call),
-    emptyTrash: (call?: WriteOptions) => write<{ erased: number }>("DELETE", "/trash", undefined, call),
+      pages<TaskEvent>(taskId === undefined ? "/tasks/history" : `/tasks/${taskId}/history`, {}, call),
+    trash: (call: CallOptions = {}) => pages<TrashedTask>("/tasks/trash", {}, call),
+    emptyTrash: (call?: WriteOptions) => write<{ erased: number }>("DELETE", "/tasks/trash", undefined, call),
 
     /** What has changed since a cursor; without one, all there is. Ask on while `has_more`. */
     changes: (since?: string, { limit, ...call }: CallOptions & { limit?: number } = {}) =>
-      read<Changes>("/changes", { since, limit }, call),
+      read<Changes>("/tasks/changes", { since, limit }, call),
     /** Be told when to ask for the changes. */
     watch: (options: WatchOptions = {}): AsyncGenerator<Notice> => watch(http, options),
 
     /** The file's text. */
-    export: (format: "ndjson" | "csv" = "ndjson", call?: CallOptions) => read<string>("/export", { format }, call),
+    export: (format: "ndjson" | "csv" = "ndjson", call?: CallOptions) => read<string>("/tasks/export", { format }, call),
     import: (
       file: string,
       {
@@ -151,11 +154,22 @@ export function tasksApi(options: Options) {
         ...call
       }: WriteOptions & { type?: "application/x-ndjson" | "text/csv" | "application/json"; on_conflict?: "skip" | "update" } = {},
     ) =>
-      write<ImportReply>("POST", "/import", file, {
+      write<ImportReply>("POST", "/tasks/import", file, {
         ...call,
         query: { on_conflict },
         headers: { "Content-Type": type },
       }),
+
+    /** Addresses at which calendar programs read tasks that are due. */
+    calendars: {
+      /** Its `url` is in this answer alone: whoever has it can read these tasks. */
+      create: (calendar: NewCalendar = {}, call?: WriteOptions) =>
+        write<CreatedCalendar>("POST", "/calendar", calendar, call),
+      list: (call?: CallOptions) => read<Calendar[]>("/calendar", undefined, call),
+      /** Revoke its address. */
+      remove: (calendarId: number, call?: WriteOptions) =>
+        write<void>("DELETE", `/calendar/${calendarId}`, undefined, call),
+    },
   };
 }
 

@@ -24,3 +24,9 @@ export type TaskFilter = Query<"count_tasks">;
 /** Which tasks, and in which order; `limit` is the size of a page. */
 export type TaskQuery = Omit<Query<"list_tasks">, "cursor">;
 export type RecurrenceQuery = Query<"preview_recurrence">;
+
+/** A calendar to be: which tasks, and how programs show them. */
+export type NewCalendar = Omit<Schemas["CalendarCreate"], "filter"> & { filter?: TaskFilter };
+export type Calendar = Omit<Schemas["CalendarPublic"], "filter"> & { filter: TaskFilter };
+/** A calendar that was just made, with its address. */
+export type CreatedCalendar = Calendar & Pick<Schemas["CalendarCreated"], "url">;

@@ -195,6 +195,21 @@ test("everything else that the service does", async () => {
   assert.equal(await api.user(), user);
 });
 
+test("a calendar is made, listed and revoked, and its address is the service's", async () => {
+  const due = await api.create({ title: "Call grandma", due_date: "2026-11-21", tags: ["family"] });
+  await api.create({ title: "Write the report", due_date: "2026-11-21" });
+  proxy.requests.length = 0;
+  proxy.faults.push("lose");
+  const { url, ...made } = await api.calendars.create({ name: "Family", component: "todo", filter: { tag: ["family"] } });
+  assert.equal(new Set(proxy.requests.map(({ headers }) => headers["idempotency-key"])).size, 1);
+  assert.deepEqual(await api.calendars.list(), [made]); // once, although it was asked for twice
+  const file = await (await fetch(url.replace(/^.*(?=\/api)/, target))).text();
+  assert.ok(file.includes(due.title) && !file.includes("report"), file);
+  await api.calendars.remove(made.id);
+  assert.deepEqual(await api.calendars.list(), []);
+  assert.equal((await refused(api.calendars.remove(made.id))).code, "calendar_not_found");
+});
+
 test("whoever watches is told that there is something, stream or none, until the signal", { timeout: 20_000 }, async () => {
   const ending = new AbortController();
   const told = [];
