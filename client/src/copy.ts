@@ -1,6 +1,6 @@
-import { TaskApiError } from "./errors.js";
+import { plain, revived, TaskApiError } from "./errors.js";
 import { current, overlaid } from "./overlay.js";
-import { type Action, type Edit, nothing, type State, type Store } from "./store.js";
+import { type Action, type Edit, memoryStore, nothing, type State, type Store } from "./store.js";
 import type { Task } from "./types.js";
 
 /** How the copy stands: `live` hears of changes as they come, `polling` asks for them. */
@@ -17,6 +17,7 @@ export interface Snapshot {
 }
 
 interface Waiting {
+  action: Action;
   resolve(task: Task | undefined): void;
   reject(error: unknown): void;
 }
@@ -25,22 +26,26 @@ interface Waiting {
 interface Outcome {
   action: Action;
   task?: Task | undefined;
-  error?: TaskApiError;
+  error?: TaskApiError | undefined;
 }
 
 /** What one tab tells the others. The store has it all: who has missed something reads that. */
 type Message =
   | { type: "edit"; from: number; edit: Edit; done?: { action: Action; task?: Task | undefined; error?: object } }
   | { type: "status"; status: Status }
+  | { type: "look"; signedIn: boolean }
   | { type: "hello" };
+
+type Refused = (error: TaskApiError, action: Action) => void;
 
 /** The copy as one tab has it: what is stored, what the user has done since, and what other tabs say of it. */
 export abstract class TabCopy {
-  readonly #store: Store;
-  readonly #channel: BroadcastChannel | undefined;
+  #store: Store;
+  #channel: BroadcastChannel | undefined;
   protected readonly ending = new AbortController();
   readonly #listeners = new Set<() => void>();
-  readonly #refusals = new Set<(error: TaskApiError, action: Action) => void>();
+  readonly #refusals = new Set<Refused>();
+  readonly #failures = new Set<(error: unknown) => void>();
   readonly #waiting = new Map<string, Waiting>();
   readonly #initial: Map<number, Task>;
   protected tasks = new Map<number, Task>();
@@ -65,8 +70,20 @@ export abstract class TabCopy {
     channel?.addEventListener("message", ({ data }) => this.#hear(data as Message));
   }
 
+  /** Settles once it is known whose copy it is, or that this cannot be known now. */
+  protected abstract readonly greeted: Promise<void>;
+
   /** Be told that there is something to do. */
   protected abstract poke(): void;
+
+  /** Look whether something has changed, perhaps who is signed in. */
+  protected abstract look(signedIn: boolean): void;
+
+  /** Be told that what was there is erased: somebody else is signed in, or nobody. */
+  protected abstract erased(): void;
+
+  /** Be told that this tab shares its copy with no other any more. */
+  protected abstract alone(): void;
 
   /** Be called after every change, until the function that is returned is. */
   subscribe = (listener: () => void): (() => void) => {
@@ -80,18 +97,35 @@ export abstract class TabCopy {
   get = (id: number): Task | undefined => this.#shown.tasks.get(current(this.state, id));
 
   /** Be told what the service has refused, of this tab's changes and of those before a reload. */
-  onRefused(listener: (error: TaskApiError, action: Action) => void): () => void {
+  onRefused(listener: Refused): () => void {
     this.#refusals.add(listener);
     return () => this.#refusals.delete(listener);
   }
 
+  /** Be told that the browser cannot keep the copy: from then on this tab has one of its own, while it is open. */
+  onError(listener: (error: unknown) => void): () => void {
+    this.#failures.add(listener);
+    return () => this.#failures.delete(listener);
+  }
+
   /** Show a change, and return what becomes of it. */
   protected add(action: Action): Promise<Task | undefined> {
-    const done = new Promise<Task | undefined>((resolve, reject) => this.#waiting.set(action.key, { resolve, reject }));
+    const done = new Promise<Task | undefined>((resolve, reject) =>
+      this.#waiting.set(action.key, { action, resolve, reject }),
+    );
     done.catch(() => undefined); // whoever waits for it is told; nobody has to
-    this.#unsaved.push(action);
+    if (this.status === "signed_out") this.settle({ action, error: unsent("") });
+    else this.#unsaved.push(action);
     this.show();
     return done;
+  }
+
+  /** Put it behind what was done before, unless that was erased meanwhile. */
+  protected save(action: Action): Promise<void> {
+    return this.commit((state) => {
+      if (!this.#unsaved.includes(action)) return undefined;
+      return { state: { ...state, queue: [...state.queue, { ...action, id: current(state, action.id) }] } };
+    });
   }
 
   #queue(): Action[] {
@@ -102,8 +136,9 @@ export abstract class TabCopy {
   protected show(): void {
     const queue = this.#queue();
     // Who is signed out sees nothing; what is stored is for whoever signs in again, or is erased by others.
-    const tasks = new Map(this.status === "signed_out" ? [] : this.#isReady ? this.tasks : this.#initial);
-    const shown = overlaid(tasks, this.state, queue);
+    const isOut = this.status === "signed_out";
+    const tasks = isOut ? new Map<number, Task>() : new Map(this.#isReady ? this.tasks : this.#initial);
+    const shown = isOut ? tasks : overlaid(tasks, this.state, queue);
     this.#shown = { tasks: shown, status: this.status, ready: this.#isReady, pending: queue.length };
     for (const listener of this.#listeners) listener();
   }
@@ -119,8 +154,9 @@ export abstract class TabCopy {
     if (remove === "all") this.tasks = new Map();
     else for (const id of remove) this.tasks.delete(id);
     for (const task of put) this.tasks.set(task.id, task);
-    if (this.state.user && state.user !== this.state.user) this.#unsaved = []; // they were somebody else's
+    const isErased = this.state.revision > 0 && state.era !== this.state.era;
     this.state = state;
+    if (isErased) this.#forget();
     if (state.cursor !== undefined && !this.#isReady) {
       this.#isReady = true;
       this.#resolveReady();
@@ -129,35 +165,67 @@ export abstract class TabCopy {
     this.#unsaved = this.#unsaved.filter(({ key }) => !saved.has(key));
   }
 
+  /** What was done before is not done any more, in this tab as in the others. */
+  #forget(): void {
+    for (const { reject } of this.#waiting.values()) reject(unsent(this.state.user));
+    this.#waiting.clear();
+    this.#unsaved = [];
+    this.erased();
+  }
+
   async #load(): Promise<void> {
-    const { state, tasks } = await this.#store.read();
+    let copy: Awaited<ReturnType<Store["read"]>>;
+    try {
+      copy = await this.#store.read();
+    } catch (error) {
+      return this.#part(error);
+    }
+    const { state, tasks } = copy;
     this.#apply({ state, put: tasks, remove: "all" });
-    // What another tab has settled while this one did not listen.
+    // What another tab has settled, before it could tell.
     const open = new Set(this.#queue().map(({ key }) => key));
-    for (const [key, waiting] of this.#waiting) {
+    for (const [key, { action, resolve, reject }] of this.#waiting) {
       if (open.has(key)) continue;
       this.#waiting.delete(key);
-      waiting.resolve(undefined);
+      const refused = state.refused[key];
+      if (refused) reject(revived(refused));
+      else resolve(this.tasks.get(current(state, action.id)));
     }
   }
 
-  /** Change what is stored, by one tab at a time: whoever comes second reads what the first has written. */
-  protected commit(edit: (state: State) => Edit, done?: Outcome): Promise<void> {
+  /** Go on without a store that fails, and so without the other tabs. */
+  #part(error: unknown): void {
+    this.#leave();
+    this.#store = memoryStore({ state: this.state, tasks: [...this.tasks.values()] });
+    for (const listener of this.#failures) listener(error);
+    this.alone();
+  }
+
+  /**
+   * Change what is stored, by one tab at a time: whoever comes second reads what the first has written. Where
+   * `edit` returns nothing there is nothing to change any more.
+   */
+  protected commit(edit: (state: State) => Edit | undefined, done?: Outcome): Promise<void> {
     const written = this.#writing.then(async () => {
       for (;;) {
         const from = this.state.revision;
         const made = edit(this.state);
-        made.state = { ...made.state, revision: from + 1 };
-        if (!(await this.#store.write(from, made))) {
-          await this.#load();
-          continue;
+        if (made) {
+          made.state = { ...made.state, revision: from + 1 };
+          try {
+            if (!(await this.#store.write(from, made))) {
+              await this.#load();
+              continue;
+            }
+          } catch (error) {
+            this.#part(error);
+            continue;
+          }
+          this.#apply(made);
+          const told = done && { action: done.action, task: done.task, ...(done.error && { error: plain(done.error) }) };
+          this.post({ type: "edit", from, edit: made, ...(told && { done: told }) });
         }
-        this.#apply(made);
-        const told = done && { action: done.action, task: done.task, ...(done.error && { error: plain(done.error) }) };
-        if (!this.ending.signal.aborted) {
-          this.#channel?.postMessage({ type: "edit", from, edit: made, ...(told && { done: told }) } satisfies Message);
-        }
-        if (done) this.settle(done.action, done.task, done.error);
+        if (done) this.settle(done);
         this.show();
         return;
       }
@@ -167,10 +235,12 @@ export abstract class TabCopy {
   }
 
   #hear(message: Message): void {
+    if (this.ending.signal.aborted) return;
     if (message.type === "hello") {
-      if (this.leads) this.#channel?.postMessage({ type: "status", status: this.status } satisfies Message);
+      if (this.leads) this.post({ type: "status", status: this.status });
       return;
     }
+    if (message.type === "look") return this.looks(message.signedIn);
     if (message.type === "status") {
       if (this.leads) return;
       this.status = message.status;
@@ -179,26 +249,23 @@ export abstract class TabCopy {
     }
     const { from, edit, done } = message;
     this.#writing = this.#writing.then(async () => {
+      const { user } = this.state;
       if (edit.state.revision > this.state.revision) {
-        const { user } = this.state;
         if (from === this.state.revision) this.#apply(edit);
         else await this.#load();
-        if (user && !this.state.user) this.signedOut();
       }
-      if (done) this.settle(done.action, done.task, done.error && revived(done.error));
+      if (done) this.settle({ ...done, error: done.error && revived(done.error) });
       this.show();
-      if (edit.state.queue.length) this.poke();
+      if (edit.state.queue.length || user !== this.state.user) this.poke();
     });
   }
 
-  /** Whoever was signed in is not any more, in this tab or another: what was not sent is gone. */
-  protected signedOut(): void {
-    const gone = new TaskApiError(401, { code: "signed_out", detail: "It was not sent: somebody has signed out" });
-    for (const waiting of this.#waiting.values()) waiting.reject(gone);
-    this.#waiting.clear();
+  /** Look once all is heard that was said before. */
+  protected looks(signedIn: boolean): void {
+    this.#writing = this.#writing.then(() => this.look(signedIn));
   }
 
-  protected settle(action: Action, task: Task | undefined, error?: TaskApiError): void {
+  protected settle({ action, task, error }: Outcome): void {
     const waiting = this.#waiting.get(action.key);
     this.#waiting.delete(action.key);
     this.#unsaved = this.#unsaved.filter(({ key }) => key !== action.key);
@@ -216,24 +283,25 @@ export abstract class TabCopy {
   }
 
   protected post(message: Message): void {
-    if (!this.ending.signal.aborted) this.#channel?.postMessage(message);
+    this.#channel?.postMessage(message);
   }
 
   /** Stop following. What was not sent yet is sent by another tab, or the next time. */
   close(): void {
     this.ending.abort();
     this.poke();
+    void this.greeted.then(() => this.#writing).then(() => this.#leave());
+  }
+
+  #leave(): void {
+    this.#store.close();
     this.#channel?.close();
-    void this.#writing.then(() => this.#store.close());
+    this.#channel = undefined;
   }
 }
 
-/** An error as it can be posted to another tab. */
-function plain(error: TaskApiError): object {
-  return { ...error, requestId: undefined, name: undefined, request_id: error.requestId };
-}
-
-function revived(error: object): TaskApiError {
-  const { status, retryAfter, requestId: _, name: __, ...problem } = error as TaskApiError;
-  return new TaskApiError(status, problem, { retryAfter });
-}
+/** The refusal of what was not answered, because of who is signed in. */
+const unsent = (user: string): TaskApiError =>
+  user
+    ? new TaskApiError(401, { code: "other_user", detail: "Somebody else signed in before it was answered" })
+    : new TaskApiError(401, { code: "signed_out", detail: "It was not sent: nobody is signed in" });

@@ -49,3 +49,13 @@ export class TaskApiError extends Error {
     return this.code === code;
   }
 }
+
+/** An error as it can be stored, and posted to another tab. */
+export function plain(error: TaskApiError): object {
+  return { ...error, requestId: undefined, name: undefined, request_id: error.requestId };
+}
+
+export function revived(error: object): TaskApiError {
+  const { status, retryAfter, requestId: _, name: __, ...problem } = error as TaskApiError;
+  return new TaskApiError(status, problem, { retryAfter });
+}

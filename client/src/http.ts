@@ -33,6 +33,7 @@ export interface Answer<T> {
   status: number;
 }
 
+const OWN = new Set(["signed_out", "other_user"]); // said by no service: another token would change nothing
 const RETRIED = new Set([0, 429, 502, 503, 504]);
 const FIRST_PAUSE = 250; // ms, doubled with each try
 const LONGEST_PAUSE = 20_000;
@@ -72,12 +73,8 @@ export class Http {
     for (let tries = 0; ; tries++) {
       signal?.throwIfAborted();
       let failure: TaskApiError;
-      let token: string | undefined;
+      const token = this.tokens.get();
       try {
-        token = await this.tokens.get();
-        if (call.as !== undefined && token !== undefined && userOf(token) !== call.as) {
-          throw new TaskApiError(401, { code: "other_user", detail: `The token is not ${call.as}'s` });
-        }
         return await this.#try(method, path, call, key, token, read);
       } catch (error) {
         signal?.throwIfAborted();
@@ -86,9 +83,9 @@ export class Http {
             ? error
             : new TaskApiError(0, { code: "network_error", detail: `No answer: ${error}` }, { cause: error });
       }
-      if (failure.status === 401 && token !== undefined && !renewed && failure.code !== "other_user") {
+      if (failure.status === 401 && !OWN.has(failure.code) && !renewed) {
         renewed = true;
-        if (await this.tokens.refused(token)) continue;
+        if (this.tokens.refused(token)) continue;
       }
       const wait = pause(tries, failure.retryAfter);
       if (!RETRIED.has(failure.status) || tries >= retries || wait > LONGEST_PAUSE * 1.5) throw failure;
@@ -101,19 +98,9 @@ export class Http {
     path: string,
     call: Call,
     key: string | undefined,
-    token: string | undefined,
+    awaited: Promise<string | undefined>,
     read: (response: Response) => Promise<T>,
   ): Promise<T> {
-    const headers = new Headers();
-    for (const [name, value] of Object.entries({ ...call.headers, "Idempotency-Key": key })) {
-      if (value !== undefined) headers.set(name, value);
-    }
-    if (token !== undefined) headers.set("Authorization", `Bearer ${token}`);
-    let { body } = call;
-    if (body !== undefined && !headers.has("Content-Type")) {
-      headers.set("Content-Type", "application/json");
-      body = JSON.stringify(body);
-    }
     const controller = new AbortController();
     const cancel = () => controller.abort(call.signal?.reason);
     call.signal?.addEventListener("abort", cancel, { once: true });
@@ -121,6 +108,20 @@ export class Http {
     const timer = setTimeout(() => controller.abort(new Error(`nothing within ${timeout} ms`)), timeout);
     let isOpen = false;
     try {
+      const token = await unlessAborted(awaited, controller.signal);
+      if (call.as !== undefined && token !== undefined && userOf(token) !== call.as) {
+        throw new TaskApiError(401, { code: "other_user", detail: `The token is not ${call.as}'s` });
+      }
+      const headers = new Headers();
+      for (const [name, value] of Object.entries({ ...call.headers, "Idempotency-Key": key })) {
+        if (value !== undefined) headers.set(name, value);
+      }
+      if (token !== undefined) headers.set("Authorization", `Bearer ${token}`);
+      let { body } = call;
+      if (body !== undefined && !headers.has("Content-Type")) {
+        headers.set("Content-Type", "application/json");
+        body = JSON.stringify(body);
+      }
       const response = await (own ?? fetch)(`${this.base}/api${path}${search(call.query)}`, {
         method,
         headers,
@@ -169,6 +170,14 @@ function seconds(retryAfter: string | null): number | undefined {
 function pause(tries: number, retryAfter: number | undefined): number {
   const least = retryAfter === undefined ? Math.min(FIRST_PAUSE * 2 ** tries, LONGEST_PAUSE) : retryAfter * 1000;
   return least * (1 + Math.random() / 2);
+}
+
+/** What a promise becomes, unless `signal` says before that nobody waits for it any more. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    promise.then(resolve, reject);
+  });
 }
 
 /** Wait, or reject as soon as `signal` says so. */

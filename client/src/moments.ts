@@ -77,6 +77,15 @@ function named(at: string, timezone: string, now: Date): string {
   return new Date(wall(now.getTime(), timezone) + days * 86_400_000).toISOString().slice(0, 10);
 }
 
+/** When the day of an instant ends in a zone, in ms. */
+export function dayEnds(now: Date, timezone: string): number {
+  const DAY = 86_400_000;
+  return instant((Math.floor(wall(now.getTime(), timezone) / DAY) + 1) * DAY, timezone);
+}
+
+/** Whether a moment of a filter is a day that is another tomorrow. */
+export const isNear = (at: string | null | undefined): boolean => NEAR[at?.trim().toLowerCase() ?? ""] !== undefined;
+
 /** Where a due date lies beside a moment of a filter: below 0 before it, above 0 after it. */
 export function dueBeside(task: Task, filter: string, asked: string | null | undefined, now: Date): number {
   const due = task.due_date ?? "";

@@ -55,7 +55,12 @@ export const current = (state: State, id: number): number => state.ids[id] ?? id
 export function overlaid(tasks: ReadonlyMap<number, Task>, state: State, queue: Action[]): ReadonlyMap<number, Task> {
   if (!queue.length) return tasks;
   const shown = new Map(tasks);
-  for (const action of queue) {
+  // What is done here is newer than all that there is, whatever the device's clock says.
+  let newest = "";
+  for (const { updated_at } of tasks.values()) if (updated_at > newest) newest = updated_at;
+  const latest = newest ? Date.parse(newest) + 1 : 0;
+  for (const queued of queue) {
+    const action = { ...queued, at: Math.max(queued.at, latest) };
     const id = current(state, action.id);
     const task = shown.get(id);
     if (action.kind === "create") shown.set(id, made(id, state.user, action.fields as NewTask, action.at));

@@ -1,8 +1,18 @@
 "use client";
 
-import { createContext, createElement, type FunctionComponent, type ReactNode, useContext, useMemo, useSyncExternalStore } from "react";
+import {
+  createContext,
+  createElement,
+  type FunctionComponent,
+  type ReactNode,
+  useContext,
+  useEffect,
+  useMemo,
+  useState,
+  useSyncExternalStore,
+} from "react";
 import type { LiveTasks, Snapshot, Status } from "./live.js";
-import { select } from "./select.js";
+import { select, standsUntil } from "./select.js";
 import type { Task, TaskQuery } from "./types.js";
 
 const Context = createContext<LiveTasks | undefined>(undefined);
@@ -29,11 +39,36 @@ function useSnapshot(live: LiveTasks): Snapshot {
 /** The tasks that the service would list, in its order; `initial` is what the server has rendered. */
 export function useTasks(query: TaskQuery = {}, initial?: readonly Task[]): Task[] {
   const { tasks, ready } = useSnapshot(useLiveTasks());
+  const [past, setPast] = useState(0); // the moment that has made another list of it
   const asked = JSON.stringify(query);
-  return useMemo(() => {
+  const [found, until] = useMemo(() => {
     const known = ready || !initial ? tasks : new Map([...initial.map((task) => [task.id, task] as const), ...tasks]);
-    return select(known.values(), JSON.parse(asked) as TaskQuery);
-  }, [tasks, ready, initial, asked]);
+    const now = new Date();
+    const query = JSON.parse(asked) as TaskQuery;
+    return [select(known.values(), query, now), standsUntil(known.values(), query, now)];
+  }, [tasks, ready, initial, asked, past]);
+  useEffect(() => at(until, () => setPast(until)), [until]);
+  return found;
+}
+
+const LONGEST = 2 ** 31 - 1; // ms that a timer can wait
+
+/** Call once a moment is past; timers of a hidden page, and of a device that slept, are late. Returns how to stop. */
+function at(moment: number, call: () => void): (() => void) | undefined {
+  if (moment === Infinity) return undefined;
+  let timer: ReturnType<typeof setTimeout>;
+  const look = () => {
+    clearTimeout(timer);
+    const left = moment - Date.now();
+    if (left <= 0) call();
+    else timer = setTimeout(look, Math.min(left, LONGEST));
+  };
+  look();
+  document.addEventListener("visibilitychange", look);
+  return () => {
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", look);
+  };
 }
 
 /** A task by its id, also by the one that it had before the service gave it its own; undefined where it is gone. */

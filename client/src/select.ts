@@ -1,4 +1,4 @@
-import { dueAt, dueBeside, isAfter, moment } from "./moments.js";
+import { dayEnds, dueAt, dueBeside, isAfter, isNear, moment } from "./moments.js";
 import type { Task, TaskFilter, TaskQuery } from "./types.js";
 import { compare, fold, foldTag, searched, sortKey } from "./words.js";
 
@@ -85,5 +85,19 @@ export function select(tasks: Iterable<Task>, query: TaskQuery = {}, now?: Date)
   return found.map(({ task }) => task);
 }
 
-/** A task that the service does not know yet is newer than all that it knows. */
-const serial = (id: number): number => (id < 0 ? Number.MAX_SAFE_INTEGER + id : id);
+/** Until when, in ms, a selection stands by itself: time alone makes tasks overdue, and today another day. */
+export function standsUntil(tasks: Iterable<Task>, query: TaskQuery = {}, now = new Date()): number {
+  const days = [query.due_before, query.due_after, query.created_after, query.updated_after];
+  let until = days.some(isNear) ? dayEnds(now, query.timezone ?? "UTC") : Infinity;
+  if (query.overdue == null) return until;
+  for (const task of tasks) {
+    const { due } = keys(task);
+    if (due === null || task.completed) continue;
+    const after = Date.parse(`${due.slice(0, 23)}Z`) + 1; // it is overdue once that is past
+    if (after > now.getTime() && after < until) until = after;
+  }
+  return until;
+}
+
+/** A task that the service does not know yet is newer than all that it knows: its id is made of the time. */
+const serial = Math.abs;

@@ -10,6 +10,9 @@ const KEPT = 23 * 60 * 60 * 1000; // ms; the service keeps answers for a day
 export const isForNow = (error: unknown): error is TaskApiError =>
   error instanceof TaskApiError && (error.status === 0 || error.status === 408 || error.status === 429 || error.status >= 500);
 
+/** Whether the service has broken down over it, rather than not being there. */
+export const isBroken = ({ status }: TaskApiError): boolean => status >= 500 && (status < 502 || status > 504);
+
 /** Whether nobody is signed in, or somebody else. */
 export const isForOthers = (error: unknown): error is TaskApiError =>
   error instanceof TaskApiError && (error.status === 401 || error.status === 403);

@@ -19,11 +19,16 @@ export interface Action {
 
 /** What is kept beside the tasks. */
 export interface State {
+  /** Empty as long as nobody is known to be signed in. */
   user: string;
   /** Counts the writes of all tabs. */
   revision: number;
+  /** Counts what was erased: what was done before is not done after. */
+  era: number;
   cursor?: string | undefined;
   queue: Action[];
+  /** What was refused lately, by key, for tabs that were not told. */
+  refused: Record<string, object>;
   /** The ids that tasks made here have now. */
   ids: Record<number, number>;
 }
@@ -40,7 +45,7 @@ export interface Edit {
   remove?: number[] | "all";
 }
 
-/** Where a copy is kept. Both are one transaction, over all tabs that have the same store. */
+/** Where a copy is kept. Both are one transaction, over all tabs that have the same store, and reject where it fails. */
 export interface Store {
   read(): Promise<Copy>;
   /** Write, unless somebody has written since `revision`: then it changes nothing and returns false. */
@@ -48,20 +53,27 @@ export interface Store {
   close(): void;
 }
 
-export const nothing = (): State => ({ user: "", revision: 0, queue: [], ids: {} });
+export const nothing = (): State => ({ user: "", revision: 0, era: 0, queue: [], refused: {}, ids: {} });
+
+/** A state as it was stored, perhaps by an older client; nothing, where it is none. */
+function known(stored: Partial<State> | undefined): State {
+  const isState = stored && Number.isSafeInteger(stored.revision) && Array.isArray(stored.queue);
+  return isState ? { ...nothing(), ...stored } : nothing();
+}
 
 /** Keeps a copy as long as the page lives. */
-export function memoryStore(): Store {
-  let copy: { state: State; tasks: Map<number, Task> } = { state: nothing(), tasks: new Map() };
+export function memoryStore(from: Copy = { state: nothing(), tasks: [] }): Store {
+  let { state } = from;
+  const tasks = new Map(from.tasks.map((task) => [task.id, task]));
   return {
-    read: async () => structuredClone({ state: copy.state, tasks: [...copy.tasks.values()] }),
+    read: async () => structuredClone({ state: known(state), tasks: [...tasks.values()] }),
     write: async (revision, edit) => {
-      if (copy.state.revision !== revision) return false;
-      const { state, put = [], remove = [] } = structuredClone(edit);
-      const tasks = remove === "all" ? new Map<number, Task>() : new Map(copy.tasks);
-      if (remove !== "all") for (const id of remove) tasks.delete(id);
+      if (state.revision !== revision) return false;
+      const { state: next, put = [], remove = [] } = structuredClone(edit);
+      if (remove === "all") tasks.clear();
+      else for (const id of remove) tasks.delete(id);
       for (const task of put) tasks.set(task.id, task);
-      copy = { state, tasks };
+      state = next;
       return true;
     },
     close: () => undefined,
@@ -71,39 +83,36 @@ export function memoryStore(): Store {
 const STATE = "state";
 const TASKS = "tasks";
 
-/** Keeps a copy in the browser's IndexedDB; in memory where there is none, or where it may not be used. */
+/** Keeps a copy in the browser's IndexedDB. Its promises reject where there is none, or where it is full or broken. */
 export function browserStore(name: string): Store {
-  const opened = open(name).catch(() => undefined);
-  const instead = memoryStore();
+  const opened = open(name);
+  opened.catch(() => undefined); // whoever reads or writes is told
   return {
     async read() {
-      const database = await opened;
-      if (!database) return instead.read();
-      const transaction = database.transaction([STATE, TASKS]);
+      const transaction = (await opened).transaction([STATE, TASKS]);
       const [state, tasks] = await Promise.all([
-        asked<State | undefined>(transaction.objectStore(STATE).get(STATE)),
+        asked<Partial<State> | undefined>(transaction.objectStore(STATE).get(STATE)),
         asked<Task[]>(transaction.objectStore(TASKS).getAll()),
       ]);
-      return { state: state ?? nothing(), tasks };
+      return { state: known(state), tasks };
     },
     async write(revision, edit) {
-      const database = await opened;
-      if (!database) return instead.write(revision, edit);
-      const transaction = database.transaction([STATE, TASKS], "readwrite");
+      const transaction = (await opened).transaction([STATE, TASKS], "readwrite");
+      const done = new Promise<void>((resolve, reject) => {
+        transaction.oncomplete = () => resolve();
+        transaction.onabort = () => reject(transaction.error ?? new Error("the browser's storage gave up"));
+      });
+      done.catch(() => undefined); // where an earlier step rejects
       const [states, tasks] = [transaction.objectStore(STATE), transaction.objectStore(TASKS)];
-      const state = await asked<State | undefined>(states.get(STATE));
-      if ((state?.revision ?? 0) !== revision) return false;
+      if (known(await asked<Partial<State> | undefined>(states.get(STATE))).revision !== revision) return false;
       states.put(edit.state, STATE);
       if (edit.remove === "all") tasks.clear();
       else for (const id of edit.remove ?? []) tasks.delete(id);
       for (const task of edit.put ?? []) tasks.put(task);
-      await new Promise<void>((resolve, reject) => {
-        transaction.oncomplete = () => resolve();
-        transaction.onabort = transaction.onerror = () => reject(transaction.error);
-      });
+      await done;
       return true;
     },
-    close: () => void opened.then((database) => database?.close()),
+    close: () => void opened.then((database) => database.close()).catch(() => undefined),
   };
 }
 
@@ -113,7 +122,9 @@ async function open(name: string): Promise<IDBDatabase> {
     request.result.createObjectStore(STATE);
     request.result.createObjectStore(TASKS, { keyPath: "id" });
   };
-  return asked(request);
+  const database = await asked<IDBDatabase>(request);
+  database.onversionchange = () => database.close(); // another client's: it must not wait for this page
+  return database;
 }
 
 function asked<T>(request: IDBRequest): Promise<T> {

@@ -6,6 +6,7 @@ export type TokenSource = (() => Promise<string>) | string | typeof SESSION_COOK
 /** For Better Auth's session cookie itself: nothing is fetched, and browsers send it along. */
 export const SESSION_COOKIE = Symbol("session cookie");
 
+const LONGEST = 30_000; // ms for a token to come
 const MARGIN = 30_000; // ms before its end, within which a token is no longer used
 
 /** Better Auth's jwt plugin, as a page asks for it. */
@@ -33,7 +34,7 @@ const signedOut = (cause?: unknown) =>
 
 function tokenFrom(url: string): () => Promise<string> {
   return async () => {
-    const response = await fetch(url, { credentials: "include", cache: "no-store" });
+    const response = await fetch(url, { credentials: "include", cache: "no-store", signal: AbortSignal.timeout(LONGEST) });
     if (response.status === 401) throw signedOut();
     if (!response.ok) {
       throw new TaskApiError(response.status, { code: "no_token", detail: `${url} answered ${response.status}` });
@@ -76,31 +77,28 @@ export class Tokens {
     this.#source = source;
   }
 
-  /** Undefined where the cookie says who asks. */
-  async get(): Promise<string | undefined> {
+  /** Undefined where the cookie says who asks. The same promise for all who ask meanwhile. */
+  get(): Promise<string | undefined> {
     const source = this.#source;
-    if (typeof source !== "function") return source === SESSION_COOKIE ? undefined : source;
+    if (typeof source !== "function") return Promise.resolve(source === SESSION_COOKIE ? undefined : source);
     if (performance.now() >= this.#until) this.#current = undefined;
-    if (this.#current === undefined) {
-      const fetched = source();
-      this.#current = fetched;
-      this.#until = Infinity;
-      try {
-        const token = await fetched;
-        if (this.#current === fetched) this.#until = performance.now() + lifetime(token);
-      } catch (error) {
-        if (this.#current === fetched) this.#current = undefined;
-        throw error;
-      }
-    }
-    return this.#current;
+    return (this.#current ??= this.#fetch(source));
   }
 
-  /** Forget a token that was refused, unless there is a newer one. Says whether there may be another. */
-  async refused(token: string | undefined): Promise<boolean> {
-    if (typeof this.#source !== "function") return false;
-    if ((await this.#current?.catch(() => undefined)) === token) this.forget();
-    return true;
+  #fetch(source: () => Promise<string>): Promise<string> {
+    this.#until = Infinity;
+    const fetched = Promise.resolve().then(source);
+    fetched.then(
+      (token) => this.#current === fetched && (this.#until = performance.now() + lifetime(token)),
+      () => this.#current === fetched && this.forget(),
+    );
+    return fetched;
+  }
+
+  /** Forget what get() has returned, which was refused, unless there is a newer one. Says whether there may be another. */
+  refused(token: Promise<string | undefined>): boolean {
+    if (this.#current === token) this.forget();
+    return typeof this.#source === "function";
   }
 
   forget(): void {

@@ -5,12 +5,17 @@ export function newLocks() {
     async request(name, { signal }, held) {
       const before = tails.get(name) ?? Promise.resolve();
       let release;
-      tails.set(name, new Promise((resolve) => (release = resolve)));
-      await before;
+      tails.set(name, before.then(() => new Promise((resolve) => (release = resolve))));
+      const given = new Promise((resolve, reject) => {
+        before.then(resolve);
+        signal.addEventListener("abort", () => reject(signal.reason));
+      });
       try {
-        if (!signal.aborted) await held();
+        signal.throwIfAborted();
+        await given;
+        await held();
       } finally {
-        release();
+        before.then(() => release());
       }
     },
   };

@@ -1,47 +1,12 @@
 // What the copy promises, one thing after the other; what happens in any order is in schedules.test.mjs.
 import "fake-indexeddb/auto";
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, test } from "node:test";
-import { TaskApiError, tasksApi } from "../dist/index.js";
-import { browserStore, liveTasks, memoryStore } from "../dist/live.js";
+import { test } from "node:test";
+import { browserStore, memoryStore } from "../dist/live.js";
 import { newLocks, until } from "./browser.mjs";
-import { startProxy } from "./proxy.mjs";
-import { api as target, newUser, tokenFor } from "./service.mjs";
+import { browser, direct, open, proxy, quiet, refused, titles, user } from "./tabs.mjs";
 
-let proxy;
-let user;
-let direct;
-let tabs;
 let number = 0;
-
-beforeEach(async () => {
-  proxy = await startProxy(target);
-  user = newUser();
-  direct = tasksApi({ base: target, token: tokenFor(user) });
-  tabs = [];
-});
-afterEach(() => {
-  for (const tab of tabs) tab.close();
-  proxy.close();
-});
-
-const calls = () => tasksApi({ base: proxy.url, token: async () => tokenFor(user), timeout: 2000, retries: 1 });
-
-/** A tab of the browser that has this store and these locks. */
-function open(browser, options = {}) {
-  const tab = liveTasks(calls(), { poll: 40, pause: 20, ...browser, ...options });
-  tabs.push(tab);
-  return tab;
-}
-
-const browser = () => ({ store: memoryStore(), locks: newLocks() });
-const titles = (tab) => [...tab.snapshot().tasks.values()].map(({ title }) => title).sort();
-const quiet = (tab) => until(() => tab.snapshot().pending === 0 && tab.snapshot().ready, "all is sent");
-const refused = async (promise) => {
-  const error = await promise.then(() => assert.fail("it was not refused"), (reason) => reason);
-  assert.ok(error instanceof TaskApiError, String(error));
-  return error;
-};
 
 test("a change is shown at once, and is the service's when it is done", async () => {
   const tab = open(browser());
@@ -168,74 +133,6 @@ test("a copy is begun anew where the log does not go back so far", async () => {
   await shared.store.write(state.revision, { state: { ...state, revision: state.revision + 1, cursor: "old" }, put: [ghost] });
   const again = open({ ...shared, locks: newLocks() });
   await until(() => titles(again).join() === "a", () => titles(again).join());
-});
-
-test("a sign-out erases the copy in all tabs, and so does another user", async () => {
-  const shared = browser();
-  const [tab, other] = [open(shared), open(shared)];
-  await tab.ready;
-  await tab.create({ title: "secret" }).done;
-  await until(() => titles(other).length === 1, "the other tab has it");
-  await tab.signOut();
-  await until(() => titles(other).length === 0 && other.snapshot().status === "signed_out", "the other tab has nothing");
-  assert.deepEqual((await shared.store.read()).tasks, []);
-  tab.wake(); // the same user signs in again
-  await until(() => titles(tab).length === 1, "it is there again");
-  proxy.down = true;
-  proxy.cut();
-  const unsent = tab.create({ title: "unsent" });
-  tab.close();
-  other.close();
-  await new Promise((resolve) => setTimeout(resolve, 30));
-  user = newUser();
-  const theirs = open({ ...shared, locks: newLocks() });
-  await until(() => theirs.snapshot().status === "offline", "offline");
-  assert.deepEqual(titles(theirs), []);
-  proxy.down = false;
-  theirs.wake();
-  await theirs.ready;
-  assert.deepEqual([titles(theirs), (await shared.store.read()).state.queue], [[], []]);
-  assert.ok(unsent.id < 0);
-  assert.equal(await direct.count(), 1);
-});
-
-test("what is signed as somebody else in the middle is not sent as theirs", async () => {
-  const tab = open(browser());
-  await tab.ready;
-  await tab.create({ title: "mine" }).done;
-  const mine = user;
-  proxy.down = true;
-  proxy.cut();
-  tab.create({ title: "also mine" });
-  user = newUser();
-  const theirs = tasksApi({ base: target, token: tokenFor(user) });
-  proxy.down = false;
-  proxy.faults.push({ status: 401, body: '{"code":"token_expired","detail":"x"}' });
-  tab.wake();
-  await until(() => tab.snapshot().ready && titles(tab).length === 0 && tab.snapshot().pending === 0, () => titles(tab).join());
-  assert.equal(await theirs.count(), 0);
-  assert.equal(mine === user, false);
-});
-
-test("whoever is signed out is shown nothing, and has it all after signing in", async () => {
-  const shared = browser();
-  const tab = open(shared);
-  await tab.ready;
-  await tab.create({ title: "mine" }).done;
-  tab.close();
-  await new Promise((resolve) => setTimeout(resolve, 30));
-  let isOut = true;
-  const token = async () => {
-    if (isOut) throw new TaskApiError(401, { code: "signed_out", detail: "x" });
-    return tokenFor(user);
-  };
-  const again = liveTasks(tasksApi({ base: proxy.url, token }), { ...shared, locks: newLocks(), poll: 40 });
-  tabs.push(again);
-  await until(() => again.snapshot().status === "signed_out", "it says so");
-  assert.deepEqual(titles(again), []);
-  isOut = false;
-  again.wake();
-  await until(() => titles(again).join() === "mine", "it is there");
 });
 
 test("a write that nobody can know the outcome of any more is not done twice", async () => {
