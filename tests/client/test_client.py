@@ -18,7 +18,17 @@ from tests.server import Server
 
 SCHEDULES = 50 if THOROUGH else 12
 # The files of tests, each with the users that it takes.
-USERS = {"clock": 0, "core": 40, "live": 40, "react": 5, "schedules": 2 * SCHEDULES, "select": 5, "users": 40}
+USERS = {
+    "clock": 0,
+    "core": 40,
+    "hidden": 20,
+    "hostile": 40,
+    "live": 40,
+    "react": 5,
+    "schedules": 2 * SCHEDULES,
+    "select": 5,
+    "users": 40,
+}
 ADD = text('INSERT INTO "user" (id, name, email, "emailVerified") VALUES (:id, :id, :email, false)')
 
 pytestmark = pytest.mark.slow
