@@ -47,10 +47,12 @@ test("a tab that is shown has the hidden one that follows try again, whose timer
   proxy.cut();
   const change = shown.create({ title: "waits" });
   await until(() => shown.snapshot().status === "offline", "offline");
+  await some(1000); // until it waits for its timer
+  proxy.fault = ({ url }) => (url.includes("/events") ? { status: 503, headers: { "Retry-After": "25" } } : undefined);
   proxy.down = false;
   shown.wake(); // by itself, as both have one window here
+  await until(async () => (await direct.count()) === 1, "it is sent", 15_000); // before any timer has ended
   await change.done;
-  await until(() => shown.snapshot().status === "live", () => shown.snapshot().status);
 });
 
 for (const [name, away, back] of [
