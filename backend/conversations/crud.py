@@ -116,5 +116,9 @@ def ui_message(public: MessagePublic, message: Message) -> UIMessage:
     said = parts.read(message.parts)
     if public.role == "user":
         said = [parts.Said(text=message.content)]
-    metadata = {"created_at": public.created_at, "status": public.status}
+    metadata = {
+        "conversation_id": message.conversation_id,
+        "created_at": public.created_at,
+        "status": public.status,
+    }
     return UIMessage(id=ui_id(message), role=public.role, parts=parts.ui_parts(said), metadata=metadata)

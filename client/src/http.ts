@@ -60,9 +60,9 @@ export class Http {
     });
   }
 
-  /** Send a GET whose answer is read as it comes. `timeout` ends with its head. */
-  open(path: string, call: Call): Promise<Response> {
-    return this.#send("GET", path, call, (response) => Promise.resolve(response));
+  /** Send a request whose answer is read as it comes. `timeout` ends with its head. */
+  open(path: string, call: Call, method = "GET"): Promise<Response> {
+    return this.#send(method, path, call, (response) => Promise.resolve(response));
   }
 
   async #send<T>(method: string, path: string, call: Call, read: (response: Response) => Promise<T>): Promise<T> {

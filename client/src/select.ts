@@ -9,6 +9,8 @@ interface Keys {
   tags: Set<string>;
   order: string;
   due: string | null;
+  created: string;
+  updated: string;
 }
 
 const known = new WeakMap<Task, Keys>();
@@ -22,6 +24,8 @@ function keys(task: Task): Keys {
       tags: new Set(task.tags.map(foldTag)),
       order: sortKey(task.title),
       due: dueAt(task),
+      created: moment(task.created_at),
+      updated: moment(task.updated_at),
     };
     known.set(task, found);
   }
@@ -62,8 +66,8 @@ export function select(tasks: Iterable<Task>, query: TaskQuery = {}, now?: Date)
   const ascending = (query.order ?? (sort === "title" || sort === "due_date" ? "asc" : "desc")) === "asc";
   const asked = words(query);
   const place: (task: Task) => string | number | null = {
-    created: (task: Task) => moment(task.created_at),
-    updated: (task: Task) => moment(task.updated_at),
+    created: (task: Task) => keys(task).created,
+    updated: (task: Task) => keys(task).updated,
     title: (task: Task) => keys(task).order,
     due_date: (task: Task) => keys(task).due,
     priority: (task: Task) => RANKS.indexOf(task.priority),

@@ -16,6 +16,9 @@ export type BatchResult = Schemas["BatchResult"];
 export type BatchReply = Schemas["BatchReply"];
 export type ImportReply = Schemas["ImportReply"];
 export type FieldError = Schemas["FieldError"];
+export type Conversation = Schemas["ConversationPublic"];
+/** A message as `useChat` keeps it. */
+export type ConversationMessage = Schemas["UIMessage"];
 /** What to do to a copy, and where to ask on. */
 export type Changes = Schemas["Changes"];
 

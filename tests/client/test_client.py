@@ -19,6 +19,7 @@ from tests.server import Server
 SCHEDULES = 50 if THOROUGH else 12
 # The files of tests, each with the users that it takes.
 USERS = {
+    "assistant": 2,
     "clock": 0,
     "core": 40,
     "hidden": 20,

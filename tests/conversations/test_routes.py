@@ -94,6 +94,7 @@ async def test_messages_are_what_use_chat_keeps(app: FastAPI, alice: Client) -> 
     """With format=ui they are UIMessages: the user's under the client's ids, an answer with all its parts."""
     conversation = await talk(app, "alice")
     asked, answer = (await alice.get(f"/api/conversations/{conversation}/messages?format=ui")).json()
+    assert asked["metadata"]["conversation_id"] == answer["metadata"]["conversation_id"] == conversation
     assert (asked["id"], asked["role"]) == (f"m{conversation}-0", "user")
     assert asked["parts"] == [{"type": "text", "text": "message 0", "state": "done"}]
     assert answer["id"].startswith("msg-")
