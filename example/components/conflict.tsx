@@ -1,11 +1,11 @@
 "use client";
 
 import { useEffect, useRef } from "react";
-import { useTasks } from "./tasks";
+import { useApp } from "./app";
 
 /** Both values of what two people have changed, and who decides is the user. */
 export function Conflict() {
-  const { live, refused, setRefused } = useTasks();
+  const { live, refused, setRefused } = useApp();
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     if (refused && !dialog.current?.open) dialog.current?.showModal();

@@ -2,10 +2,10 @@
 
 import { type FormEvent, useState } from "react";
 import type { ImportReply } from "task-api-client";
-import { sentence, useTasks } from "./tasks";
+import { sentence, useApp } from "./app";
 
 export function Files() {
-  const { api, live, say } = useTasks();
+  const { api, live, say, takeBack } = useApp();
   const [reply, setReply] = useState<ImportReply>();
   const [isBusy, setBusy] = useState(false);
 
@@ -33,7 +33,7 @@ export function Files() {
       setReply(got);
       live.wake();
       const { change } = got;
-      if (change) say({ text: `${got.created} imported`, undo: () => void api.undoChange(change).then(live.wake, (error) => say({ text: sentence(error) })) });
+      if (change) say({ text: `${got.created} imported`, undo: () => void takeBack(change) });
     } catch (error) {
       setReply(undefined);
       say({ text: sentence(error) });

@@ -3,8 +3,8 @@
 import { useCallback, useState } from "react";
 import type { TaskEvent } from "task-api-client";
 import { momentText } from "@/lib/dates";
+import { useAnswer, useApp } from "./app";
 import { named, shown } from "./conflict";
-import { sentence, useAnswer, useTasks } from "./tasks";
 
 const PAGE = 50;
 
@@ -22,7 +22,7 @@ export function History() {
 
 /** What became of one task, or of all, newest first. */
 export function Events({ taskId }: { taskId?: number }) {
-  const { api, live, say } = useTasks();
+  const { api, live, takeBack } = useApp();
   const [wanted, setWanted] = useState(PAGE);
   const ask = useCallback(
     async (signal: AbortSignal) => {
@@ -33,16 +33,6 @@ export function Events({ taskId }: { taskId?: number }) {
     [api, taskId, wanted],
   );
   const { answer, problem } = useAnswer(ask);
-
-  async function undo(change: number) {
-    try {
-      const undone = await api.undoChange(change);
-      say({ text: `Undone for ${undone.tasks} ${undone.tasks === 1 ? "task" : "tasks"}`, undo: () => undone.change && void undo(undone.change) });
-      live.wake();
-    } catch (error) {
-      say({ text: sentence(error) });
-    }
-  }
 
   if (problem && !answer) return <p className="empty">{problem}</p>;
   if (!answer) return <p className="empty">Loading…</p>;
@@ -70,7 +60,7 @@ export function Events({ taskId }: { taskId?: number }) {
                 {event.by !== "api" && ` · by ${event.by}`}
               </p>
             </div>
-            <button type="button" onClick={() => undo(event.change)} aria-label={`Undo: ${titleOf(event)} ${event.kind}`}>
+            <button type="button" onClick={() => takeBack(event.change)} aria-label={`Undo: ${titleOf(event)} ${event.kind}`}>
               Undo
             </button>
           </li>

@@ -1,11 +1,15 @@
 "use client";
 
 import { createAuthClient } from "better-auth/react";
+import dynamic from "next/dynamic";
 import Link from "next/link";
 import { usePathname } from "next/navigation";
-import { type ReactNode, useEffect, useRef } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { useConnection } from "task-api-client/react";
+import { useApp } from "./app";
 import { Conflict } from "./conflict";
-import { useTasks } from "./tasks";
+
+const Assistant = dynamic(() => import("./assistant"), { ssr: false }); // loaded once it is opened
 
 const PAGES = [
   ["/", "Tasks"],
@@ -23,20 +27,35 @@ const KEYS = [
   ["x", "complete or reopen"],
   ["d", "delete"],
   ["u", "undo what was done last"],
+  ["a", "the assistant"],
   ["?", "this list"],
 ] as const;
 
 const { signOut } = createAuthClient();
 
 export function Shell({ name, children }: { name: string; children: ReactNode }) {
-  const { live, status, toast, say } = useTasks();
+  const { live, toast, say } = useApp();
+  const { status } = useConnection();
   const path = usePathname();
   const help = useRef<HTMLDialogElement>(null);
+  const opener = useRef<HTMLButtonElement>(null);
+  const [assistant, setAssistant] = useState<"closed" | "kept" | "opened">("closed"); // kept over a reload, or opened just now
+  const hasAssistant = assistant !== "closed";
+
+  function showAssistant(isShown: boolean) {
+    setAssistant(isShown ? "opened" : "closed");
+    localStorage.setItem("assistant", isShown ? "kept" : "closed");
+    if (isShown) document.querySelector<HTMLElement>(".ask textarea")?.focus();
+    else opener.current?.focus();
+  }
+
+  useEffect(() => setAssistant(localStorage.getItem("assistant") === "kept" ? "kept" : "closed"), []);
 
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
       if (isTyping(event)) return;
       if (event.key === "u" && toast?.undo) toast.undo();
+      else if (event.key === "a") showAssistant(true);
       else if (event.key === "?") help.current?.showModal();
       else return;
       event.preventDefault();
@@ -70,7 +89,13 @@ export function Shell({ name, children }: { name: string; children: ReactNode })
             {status === "live" ? "Live" : status === "loading" ? "Loading" : status === "polling" ? "Up to date" : "Offline"}
           </span>
           <span className="name">{name}</span>
-          <button className="quiet" onClick={() => help.current?.showModal()} aria-label="Keyboard shortcuts">
+          <button ref={opener} className="quiet" aria-expanded={hasAssistant} onClick={() => showAssistant(!hasAssistant)} aria-label="Assistant" title="Assistant">
+            <svg viewBox="0 0 20 20" aria-hidden="true">
+              <path d="M3 5.500A1.500 1.500 0 0 1 4.500 4h11A1.500 1.500 0 0 1 17 5.500v7a1.500 1.500 0 0 1-1.500 1.500H9l-4 3v-3h-.5A1.500 1.500 0 0 1 3 12.500z" />
+            </svg>
+            <span>Assistant</span>
+          </button>
+          <button className="quiet shortcuts" onClick={() => help.current?.showModal()} aria-label="Keyboard shortcuts">
             ?
           </button>
           <button className="quiet" onClick={leave}>
@@ -79,8 +104,9 @@ export function Shell({ name, children }: { name: string; children: ReactNode })
         </div>
       </header>
       <Banner />
-      <main className="page" id="main" tabIndex={-1}>
-        {children}
+      <main id="main" tabIndex={-1} className={hasAssistant ? "beside" : undefined}>
+        <div className="page">{children}</div>
+        {hasAssistant && <Assistant isWanted={assistant === "opened"} close={() => showAssistant(false)} />}
       </main>
       <Conflict />
       <div className="toasts" role="status">
@@ -117,7 +143,8 @@ export function Shell({ name, children }: { name: string; children: ReactNode })
 }
 
 function Banner() {
-  const { status, pending, wasDown } = useTasks();
+  const { initial } = useApp();
+  const { status, pending } = useConnection();
   const waiting = pending ? ` ${pending} ${pending === 1 ? "change is" : "changes are"} waiting.` : "";
   if (status === "signed_out") {
     return (
@@ -129,7 +156,7 @@ function Banner() {
   const text =
     status === "offline"
       ? `The task service does not answer. You can go on: what you change is kept here and sent later.${waiting}`
-      : status === "loading" && wasDown
+      : status === "loading" && !initial
         ? "The task service does not answer. Looking for what this browser has."
         : "";
   return (

@@ -2,12 +2,12 @@
 
 import { useCallback } from "react";
 import { named } from "./conflict";
-import { useAnswer, useTasks } from "./tasks";
+import { useAnswer, useApp } from "./app";
 
 const TAGS = 12;
 
 export function Statistics() {
-  const { api } = useTasks();
+  const { api } = useApp();
   const { answer: stats, problem } = useAnswer(useCallback((signal: AbortSignal) => api.stats({ signal }), [api]));
   const tags = Object.entries(stats?.by_tag ?? {}).sort(([, one], [, other]) => other - one);
   return (

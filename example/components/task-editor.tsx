@@ -3,9 +3,9 @@
 import { type FormEvent, useCallback, useState } from "react";
 import type { Task, TaskChanges } from "task-api-client";
 import { dayText, dueFrom, fieldsOf, momentText } from "@/lib/dates";
+import { useAnswer, useApp } from "./app";
 import { named, shown } from "./conflict";
 import { Events } from "./history";
-import { useAnswer, useTasks } from "./tasks";
 
 const PATTERNS: Record<string, string> = {
   daily: "Every day",
@@ -38,7 +38,7 @@ function read(form: HTMLFormElement) {
 const differ = (one: unknown, other: unknown) => JSON.stringify(one) !== JSON.stringify(other);
 
 export function TaskEditor({ task, close }: { task: Task; close: () => void }) {
-  const { live, tell } = useTasks();
+  const { live, tell } = useApp();
   const [base] = useState(task); // as it was when the editing began
   const [plan, setPlan] = useState({ ...fieldsOf(base.due_date), pattern: base.recurring_pattern ?? "" });
   const [hasHistory, setHistory] = useState(false);
@@ -134,7 +134,7 @@ export function TaskEditor({ task, close }: { task: Task; close: () => void }) {
 }
 
 function Preview({ day, time, pattern }: { day: string; time: string; pattern: string }) {
-  const { api } = useTasks();
+  const { api } = useApp();
   const ask = useCallback(
     (signal: AbortSignal) => api.recurrence({ pattern, due_date: dueFrom(day, time).due_date!, timezone: dueFrom(day, time).timezone }, { signal }),
     [api, day, time, pattern],

@@ -2,11 +2,11 @@
 
 import { type FormEvent, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import type { TaskQuery } from "task-api-client";
-import { select } from "task-api-client/live";
+import { useConnection, useTaskActions, useTasks } from "task-api-client/react";
+import { useApp } from "./app";
 import { isTyping } from "./shell";
 import { TaskEditor } from "./task-editor";
 import { TaskRow } from "./task-row";
-import { useTasks } from "./tasks";
 
 const STATES = [
   ["pending", "To do"],
@@ -23,7 +23,9 @@ const SORTS = [
 ] as const;
 
 export function TaskList() {
-  const { live, tasks, status, tell } = useTasks();
+  const { live, initial, tell } = useApp();
+  const act = useTaskActions();
+  const { status } = useConnection();
   const [query, setQuery] = useState<TaskQuery>({ status: "pending", sort: "created" });
   const [editing, setEditing] = useState<number>();
   const list = useRef<HTMLUListElement>(null);
@@ -31,9 +33,10 @@ export function TaskList() {
   const search = useRef<HTMLInputElement>(null);
 
   const asked = useDeferredValue(query); // typing goes on while a long list is made
-  const shown = useMemo(() => select(tasks.values(), asked), [tasks, asked]);
-  const tags = useMemo(() => [...new Set([...tasks.values()].flatMap((task) => task.tags))].sort(), [tasks]);
-  const open = useMemo(() => [...tasks.values()].filter((task) => !task.completed).length, [tasks]);
+  const shown = useTasks(asked, initial);
+  const tasks = useTasks({}, initial);
+  const tags = useMemo(() => [...new Set(tasks.flatMap((task) => task.tags))].sort(), [tasks]);
+  const open = useMemo(() => tasks.filter((task) => !task.completed).length, [tasks]);
   const narrow = (part: TaskQuery) => setQuery((before) => ({ ...before, ...part }));
 
   function add(event: FormEvent<HTMLFormElement>) {
@@ -42,21 +45,21 @@ export function TaskList() {
     if (!title || !adding.current) return;
     adding.current.value = "";
     const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
-    tell(`Added “${title}”`, live.create({ title, timezone: timeZone }));
+    tell(`Added “${title}”`, act.create({ title, timezone: timeZone }));
   }
 
   function complete(id: number) {
     const task = live.get(id);
     if (!task) return;
     focusBeside(id);
-    tell(`${task.completed ? "Reopened" : "Completed"} “${task.title}”`, live.complete(id, !task.completed));
+    tell(`${task.completed ? "Reopened" : "Completed"} “${task.title}”`, act.complete(id, !task.completed));
   }
 
   function remove(id: number) {
     const task = live.get(id);
     if (!task) return;
     focusBeside(id);
-    tell(`Deleted “${task.title}”`, live.remove(id));
+    tell(`Deleted “${task.title}”`, act.remove(id));
   }
 
   function edit(id: number | undefined) {
@@ -161,7 +164,7 @@ export function TaskList() {
           </li>
         ))}
       </ul>
-      {!shown.length && <Empty isLoading={status === "loading" && !tasks.size} isFiltered={tasks.size > 0} />}
+      {!shown.length && <Empty isLoading={status === "loading" && !tasks.length} isFiltered={tasks.length > 0} />}
     </>
   );
 }

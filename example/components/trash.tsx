@@ -3,12 +3,12 @@
 import { useCallback, useState } from "react";
 import type { TrashedTask } from "task-api-client";
 import { momentText } from "@/lib/dates";
-import { sentence, useAnswer, useTasks } from "./tasks";
+import { sentence, useAnswer, useApp } from "./app";
 
 const SHOWN = 200;
 
 export function Trash() {
-  const { api, live, say, tell } = useTasks();
+  const { api, live, say, tell } = useApp();
   const [isSure, setSure] = useState(false);
   const [erased, setErased] = useState(0);
   const ask = useCallback(

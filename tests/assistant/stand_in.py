@@ -1,7 +1,8 @@
 """A stand-in for a model: a small OpenAI-compatible server that streams, calls tools, and fails on demand.
 
 It is no model. Without a script it understands a few words: `add milk and eggs`, `list`, `done milk`,
-`delete milk`, `undo 3`; everything else it repeats. `make assistant` starts the service with it.
+`delete milk`, `undo 3`, and `count`, which takes its time; everything else it repeats. `make assistant` and
+`make example` start the service with it.
 """
 
 import asyncio
@@ -23,14 +24,20 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 KEY = "stand-in-key"
+MODEL = "stand-in"
+COUNTED = 100  # for twenty seconds: there is something to stop
 
 
 class Says(NamedTuple):
-    """An answer that is words; `until` holds it back after its first word, `cut` breaks it off there."""
+    """An answer that is words; `until` holds it back after its first word, `cut` breaks it off there.
+
+    `pause` is the time between words, in seconds.
+    """
 
     text: str
     until: asyncio.Event | None = None
     cut: bool = False
+    pause: float = 0.0
 
 
 class Calls(NamedTuple):
@@ -62,6 +69,11 @@ class StandIn:
         """Set as soon as a request is being answered."""
         self._calls = 0
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a service is told, so that it asks this one."""
+        return {"ASSISTANT_MODEL": MODEL, "ASSISTANT_BASE_URL": self.url, "ASSISTANT_API_KEY": KEY}
+
     async def answer(self, request: Request) -> Response:
         body = await request.json()
         self.asked.append(body)
@@ -82,6 +94,8 @@ class StandIn:
                     raise ConnectionResetError
                 if number == 0 and step.until is not None:
                     await step.until.wait()
+                if step.pause:
+                    await asyncio.sleep(step.pause)
             yield _chunk({}, "stop")
         else:
             if step.until is not None:
@@ -120,6 +134,8 @@ def understood(messages: list[dict[str, Any]]) -> Step:
         return Calls([("list_tasks", {"search": rest})])
     if word.lower() == "undo" and rest.isdigit():
         return Calls([("undo_change", {"change": int(rest)})])
+    if word.lower() == "count":
+        return Says(" ".join(map(str, range(1, COUNTED + 1))), pause=0.2)
     return Says(
         f"I am a stand-in, no model. You said: {said}. Try: add milk and eggs; list; done milk; delete milk"
     )
@@ -164,13 +180,10 @@ async def _serve_with_stand_in() -> int:
     """Run `python -m backend serve` with the stand-in for a model, until it ends."""
     async with stand_in() as model:
         print(f"a stand-in for a model, which understands a few words, is on {model.url}", file=sys.stderr)
-        environment = os.environ | {
-            "ASSISTANT_MODEL": "stand-in",
-            "ASSISTANT_BASE_URL": model.url,
-            "ASSISTANT_API_KEY": KEY,
-        }
         service = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "backend", "serve", env=environment, cwd=Path(__file__).parent.parent.parent
+            *(sys.executable, "-m", "backend", "serve"),
+            env=os.environ | model.settings,
+            cwd=Path(__file__).parent.parent.parent,
         )
         return await service.wait()
 

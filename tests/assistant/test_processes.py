@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.assistant.stand_in import KEY, Calls, Says, StandIn
+from tests.assistant.stand_in import Calls, Says, StandIn
 from tests.conftest import token_for
 from tests.server import Server, sign_up
 
@@ -29,12 +29,7 @@ class Pair:
 @pytest.fixture
 async def pair(tmp_path: Path, postgres_database: str, model: StandIn) -> AsyncIterator[Pair]:
     """Both."""
-    settings = {
-        "DATABASE_URL": postgres_database,
-        "ASSISTANT_MODEL": "stand-in",
-        "ASSISTANT_BASE_URL": model.url,
-        "ASSISTANT_API_KEY": KEY,
-    }
+    settings = {"DATABASE_URL": postgres_database} | model.settings
     await sign_up(postgres_database, "alice")
     async with AsyncExitStack() as stack:
         servers = []

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.assistant.stand_in import KEY, Calls, Fails, Says, StandIn, stand_in
+from tests.assistant.stand_in import Calls, Fails, Says, StandIn, stand_in
 from tests.better_auth.conftest import refuse
 from tests.better_auth.harness import available, install
 from tests.conftest import token_for
@@ -100,13 +100,8 @@ async def serving(packages: Path) -> AsyncIterator[Serving]:
         (folder / "use_chat.mjs").write_text((HERE / "use_chat.mjs").read_text())
         database = f"sqlite:///{folder / 'tasks.db'}"
         async with stand_in() as model, Server(folder) as server:
-            settings = {
-                "DATABASE_URL": database,
-                "ASSISTANT_MODEL": "stand-in",
-                "ASSISTANT_BASE_URL": model.url,
-                "ASSISTANT_API_KEY": KEY,
-            }
-            yield Serving(await server.start(settings), folder, database, model)
+            address = await server.start({"DATABASE_URL": database} | model.settings)
+            yield Serving(address, folder, database, model)
             await server.terminate()
             assert "unhandled error" not in server.stderr, server.stderr
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from backend.config import load_settings
+from tests.assistant.stand_in import MODEL
 from tests.better_auth.harness import available, install
 from tests.client.package import CLIENT
 from tests.client.package import build as build_client
@@ -145,8 +147,7 @@ def main() -> None:
     app_port, port = (int(theirs[name].rpartition(":")[2]) for name in ("BETTER_AUTH_URL", "TASKS_URL"))
     log = EXAMPLE / "example.log"
     log.unlink(missing_ok=True)
-    ours = {
-        **os.environ,
+    ours = os.environ | {
         "DATABASE_URL": theirs["DATABASE_URL"],
         "BETTER_AUTH_URL": theirs["BETTER_AUTH_URL"],
         "BETTER_AUTH_SECRET": "",
@@ -154,15 +155,20 @@ def main() -> None:
         "DATABASE_AUTO_MIGRATE": "true",
         "PORT": str(port),
     }
+    os.environ.update(ours)
+    model = load_settings().assistant_model
+    theirs["ASSISTANT_MODEL"] = model or MODEL
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with ExitStack() as opened:
             address = opened.enter_context(app(theirs, app_port, log))  # first: it makes Better Auth's tables
-            command = [sys.executable, "-m", "backend", "serve"]
-            child = opened.enter_context(process(command, CHECKOUT, ours, log))
+            command = ["backend", "serve"] if model else ["tests.assistant.stand_in"]
+            child = opened.enter_context(process([sys.executable, "-m", *command], CHECKOUT, ours, log))
             wait_for(f"http://localhost:{port}/ready", child, log)
             print(f"\n  {address}  sign up there, and open it in a second window beside")
             print(f"  http://localhost:{port}/docs  the service\n")
+            if not model:
+                print("  The assistant is a stand-in for a model; ASSISTANT_MODEL sets a real one.\n")
             said = f"What they say is in {log.relative_to(CHECKOUT)}."
             print(f"  Ctrl-C ends both, `make db-stop` the database. {said}", flush=True)
             child.wait()

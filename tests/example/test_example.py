@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_the_example_in_chromium(databases: Databases, tmp_path: Path) -> None:
-    """The journey, two windows, offline, conflict, undo, a second user, themes, 360 px, axe; an outage."""
+    """The journey, the assistant, two windows, a long list, themes, 360 px, axe; an outage; no assistant."""
     if reason := available(EXAMPLE):
         refuse(reason, "The example")
     chromium = find_chromium()
@@ -26,8 +26,11 @@ async def test_the_example_in_chromium(databases: Databases, tmp_path: Path) -> 
     database_url = await databases.create(empty=True)
     async with running(database_url, tmp_path, str(chromium)) as example:
         test = ("--test", "--test-reporter=spec")
-        await example.run(*test, "journey.test.mjs")
+        for file in ("journey", "assistant", "speed"):  # one after the other: each has a browser
+            await example.run(*test, f"{file}.test.mjs")
         await example.server.terminate()
         assert "unhandled error" not in example.server.stderr, example.server.stderr
         await example.run(*test, "outage.test.mjs")
+        await example.server.start(example.settings)
+        await example.run(*test, "off.test.mjs")
     await databases.drop(database_url)

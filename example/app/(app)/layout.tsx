@@ -2,8 +2,8 @@ import { headers } from "next/headers";
 import { redirect } from "next/navigation";
 import type { ReactNode } from "react";
 import { serverToken, type Task, tasksApi } from "task-api-client";
+import { AppProvider } from "@/components/app";
 import { Shell } from "@/components/shell";
-import { TasksProvider } from "@/components/tasks";
 import { auth } from "@/lib/auth";
 
 const API = process.env.TASKS_URL ?? "http://localhost:8000";
@@ -17,9 +17,9 @@ export default async function Layout({ children }: { children: ReactNode }) {
   const api = tasksApi({ base: API, token: serverToken(auth, asked), retries: 0, timeout: 3000 });
   const initial = await firstPage(api.list({ limit: 100 }));
   return (
-    <TasksProvider api={API} initial={initial}>
+    <AppProvider base={API} initial={initial} model={process.env.ASSISTANT_MODEL}>
       <Shell name={session.user.name}>{children}</Shell>
-    </TasksProvider>
+    </AppProvider>
   );
 }
 

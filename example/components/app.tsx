@@ -1,8 +1,10 @@
 "use client";
 
-import { createContext, type ReactNode, use, useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { createContext, type ReactNode, use, useCallback, useEffect, useState } from "react";
 import { jwtPlugin, type Task, TaskApiError, tasksApi } from "task-api-client";
+import { assistantApi } from "task-api-client/assistant";
 import { type Change, liveTasks } from "task-api-client/live";
+import { TasksProvider, useTasks } from "task-api-client/react";
 
 export interface Toast {
   text: string;
@@ -15,15 +17,23 @@ export interface Refused {
   fields: Record<string, { mine: unknown; theirs: unknown }>;
 }
 
-function open(base: string, initial: Task[] | undefined) {
-  const api = tasksApi({ base, token: jwtPlugin() });
-  const live = liveTasks(api, initial ? { initial } : {});
-  return { api, live, first: live.snapshot(), wasDown: !initial };
+/** What the page was rendered with. */
+export interface Given {
+  /** The service's address. */
+  base: string;
+  /** The first tasks; undefined where the service did not answer. */
+  initial: Task[] | undefined;
+  /** The assistant's model, where the app was told. */
+  model: string | undefined;
 }
 
-function useProvided(base: string, initial: Task[] | undefined) {
-  const [{ api, live, first, wasDown }] = useState(() => open(base, initial));
-  const shown = useSyncExternalStore(live.subscribe, live.snapshot, () => first);
+function open({ base, initial }: Given) {
+  const api = tasksApi({ base, token: jwtPlugin() });
+  return { api, live: liveTasks(api, initial ? { initial } : {}), assistant: assistantApi(api) };
+}
+
+function useProvided(given: Given) {
+  const [{ api, live, assistant }] = useState(() => open(given));
   const [toast, say] = useState<Toast>();
   const [refused, setRefused] = useState<Refused>();
 
@@ -49,24 +59,50 @@ function useProvided(base: string, initial: Task[] | undefined) {
     say({ text, undo });
   }, []);
 
-  return { api, live, ...shown, wasDown, toast, say, tell, refused, setRefused };
+  /** Take back all that one request did, and offer to take that back; whether it was done. */
+  const takeBack = useCallback(
+    async (change: number): Promise<boolean> => {
+      try {
+        const undone = await api.undoChange(change);
+        const again = undone.change;
+        say({
+          text: `Undone for ${undone.tasks} ${undone.tasks === 1 ? "task" : "tasks"}`,
+          undo: again ? () => void takeBack(again) : undefined,
+        });
+        live.wake();
+        return true;
+      } catch (error) {
+        say({ text: sentence(error) });
+        return false;
+      }
+    },
+    [api, live],
+  );
+
+  return { ...given, api, live, assistant, toast, say, tell, takeBack, refused, setRefused };
 }
 
 const Context = createContext<ReturnType<typeof useProvided> | null>(null);
 
-export function TasksProvider({ api, initial, children }: { api: string; initial: Task[] | undefined; children: ReactNode }) {
-  return <Context value={useProvided(api, initial)}>{children}</Context>;
+/** The tasks, which the hooks of the client find, and what the parts of this app share beside. */
+export function AppProvider({ children, ...given }: Given & { children: ReactNode }) {
+  const app = useProvided(given);
+  return (
+    <TasksProvider live={app.live}>
+      <Context value={app}>{children}</Context>
+    </TasksProvider>
+  );
 }
 
-export function useTasks() {
+export function useApp() {
   const provided = use(Context);
-  if (!provided) throw new Error("useTasks() needs a TasksProvider around it");
+  if (!provided) throw new Error("useApp() needs an AppProvider around it");
   return provided;
 }
 
 /** What the service answers, asked again whenever something has changed. Undefined until it has. */
 export function useAnswer<T>(ask: (signal: AbortSignal) => Promise<T>): { answer?: T; problem?: string } {
-  const { tasks } = useTasks();
+  const tasks = useTasks();
   const [result, setResult] = useState<{ answer?: T; problem?: string }>({});
   useEffect(() => {
     const controller = new AbortController();
