@@ -3,6 +3,7 @@
 import { type FormEvent, useState } from "react";
 import type { ImportReply } from "task-api-client";
 import { sentence, useApp } from "./app";
+import { Calendars } from "./calendars";
 
 export function Files() {
   const { api, live, say, takeBack } = useApp();
@@ -46,7 +47,7 @@ export function Files() {
   return (
     <>
       <div className="head">
-        <h1>Import and export</h1>
+        <h1>Files and calendars</h1>
       </div>
       <section>
         <h2>Export</h2>
@@ -89,6 +90,7 @@ export function Files() {
           </ul>
         )}
       </section>
+      <Calendars />
     </>
   );
 }

@@ -167,6 +167,30 @@ test("statistics count, and a file that was exported is imported again", async (
   await user.close();
 });
 
+test("a calendar's address is shown once, has the tasks that are due, and is revoked", async () => {
+  const user = await newUser();
+  await user.call("POST", "/batch", { operations: ADDED });
+  const page = await user.open("/files");
+  await page.getByLabel("Name of the calendar").fill("Home");
+  await page.getByRole("button", { name: "Make an address" }).click();
+  const url = await page.getByLabel("Address of Home").inputValue();
+  const calendar = await fetch(url);
+  assert.equal(calendar.headers.get("Content-Type"), "text/calendar; charset=utf-8");
+  assert.match(await calendar.text(), /SUMMARY:Write the report/);
+  assert.deepEqual(await findings(page), []);
+  await user.context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.getByRole("button", { name: "Copy" }).click();
+  await page.getByText("Copied").waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), url);
+  await page.reload();
+  await page.getByRole("button", { name: "Revoke Home" }).waitFor();
+  assert.equal(await page.getByLabel("Address of Home").count(), 0);
+  await page.getByRole("button", { name: "Revoke Home" }).click();
+  await page.getByText("The address of “Home” is no more").waitFor();
+  assert.equal((await fetch(url)).status, 404);
+  await user.close();
+});
+
 test("without the network changes are kept, said to wait, and sent when it is back", async () => {
   const user = await newUser();
   const page = await user.open();

@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
 import { Files } from "@/components/files";
 
-export const metadata: Metadata = { title: "Import and export" };
+export const metadata: Metadata = { title: "Files and calendars" };
 
 export default function Page() {
   return <Files />;
