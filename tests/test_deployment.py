@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -40,6 +41,38 @@ def test_compose_sets_what_there_is() -> None:
     assert api["environment"].keys() <= SETTINGS
     assert api["read_only"]
     assert int(api["stop_grace_period"].removesuffix("s")) > STOP_SECONDS + RETIRE_SECONDS
+
+
+def test_compose_lets_the_app_the_service_and_browsers_find_each_other() -> None:
+    """The app reads what it is told; each is told the other's address, as it is published or inside."""
+    [compose] = load("compose.yaml")
+    app, api = compose["services"]["app"], compose["services"]["api"]
+    theirs, ours = app["environment"], api["environment"]
+    code = [*(CHECKOUT / "example" / "app").rglob("*.ts*"), *(CHECKOUT / "example" / "lib").glob("*.ts")]
+    read = set(re.findall(r"process\.env\.(\w+)", "".join(path.read_text() for path in code)))
+    assert theirs.keys() <= read | {"BETTER_AUTH_URL", "BETTER_AUTH_SECRET"}  # which Better Auth reads itself
+    published = [service["ports"][0].rpartition(":")[0].rpartition(":")[2] for service in (app, api)]
+    assert [urlsplit(theirs[name]).port for name in ("BETTER_AUTH_URL", "TASKS_URL")] == list(
+        map(int, published)
+    )
+    assert theirs["BETTER_AUTH_URL"] == ours["BETTER_AUTH_URL"] == ours["CORS_ORIGINS"]
+    assert urlsplit(theirs["TASKS_URL_INSIDE"]).netloc == "api:8000"
+    assert ours["AUTH_JWKS_URL"] == "http://app:3000/api/auth/jwks"
+    assert theirs["DATABASE_URL"] == ours["DATABASE_URL"]
+
+
+def test_the_apps_image_is_made_of_what_there_is() -> None:
+    """Each COPY finds its source, and the file that says what is left out lets it in."""
+    text = (CHECKOUT / "example" / "Dockerfile").read_text()
+    kept = (CHECKOUT / "example" / "Dockerfile.dockerignore").read_text().splitlines()
+    sources = [
+        name for line in re.findall(r"^COPY (?!--)(.*)", text, re.MULTILINE) for name in line.split()[:-1]
+    ]
+    assert sources
+    for name in sources:
+        assert (CHECKOUT / name).exists()
+        assert f"!{name.partition('/')[0]}" in kept
+        assert name not in kept
 
 
 def test_the_image_is_built_with_the_uv_of_the_makefile() -> None:

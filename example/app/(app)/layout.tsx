@@ -6,7 +6,8 @@ import { AppProvider } from "@/components/app";
 import { Shell } from "@/components/shell";
 import { auth } from "@/lib/auth";
 
-const API = process.env.TASKS_URL ?? "http://localhost:8000";
+const API = process.env.TASKS_URL ?? "http://localhost:8000"; // as browsers reach it
+const INSIDE = process.env.TASKS_URL_INSIDE ?? API; // and as this server does, in a network of its own
 
 export default async function Layout({ children }: { children: ReactNode }) {
   const asked = await headers();
@@ -14,7 +15,7 @@ export default async function Layout({ children }: { children: ReactNode }) {
   if (!session) redirect("/sign-in");
 
   // The first list comes with the page; the browser's copy then follows the service by itself.
-  const api = tasksApi({ base: API, token: serverToken(auth, asked), retries: 0, timeout: 3000 });
+  const api = tasksApi({ base: INSIDE, token: serverToken(auth, asked), retries: 0, timeout: 3000 });
   const initial = await firstPage(api.list({ limit: 100 }));
   return (
     <AppProvider base={API} initial={initial} model={process.env.ASSISTANT_MODEL}>
