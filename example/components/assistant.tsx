@@ -71,7 +71,7 @@ export default function Assistant({ isWanted, close }: { isWanted: boolean; clos
         </button>
       </div>
       {model === STAND_IN && (
-        <p className="hint">A stand-in for a model answers: it knows “add milk and eggs”, “list”, “done milk”, “delete milk” and “count”.</p>
+        <p className="hint">A stand-in for a model answers: try “add milk and eggs”, “list”, “delete milk” or “count”.</p>
       )}
       {chat ? <Talk key={chat.id} {...chat} heard={() => void read().catch(() => undefined)} /> : <p className="empty">{problem || "Loading…"}</p>}
     </section>
@@ -168,7 +168,7 @@ function Talk({ id, messages: before, hasFocus, heard }: Chat & { heard: () => v
           ref={input}
           rows={1}
           aria-label="Message to the assistant"
-          placeholder="Ask, or say what to do"
+          placeholder="What shall I do?"
           disabled={isOff}
           onKeyDown={(event) => event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing && submit(event)}
         />
