@@ -47,6 +47,7 @@ export function Call({ tool, state, output, problem, isOver }: CallProps) {
   const [isUndone, setUndone] = useState(false);
   const { tasks = [], total, change, dates } = (output ?? {}) as Output;
   const did = DID[tool] ?? tool;
+  const undo = async (number: number) => setUndone(await takeBack(number));
   if (state === "output-error") return <p className="call problem">Not done: {problem}</p>;
   if (state === "output-denied") return <p className="call muted">Not done: you said no.</p>;
   if (state !== "output-available") return <p className="call muted">{isOver ? "Cut off." : "Working…"}</p>;
@@ -57,7 +58,7 @@ export function Call({ tool, state, output, problem, isOver }: CallProps) {
       <div className="row">
         <strong>{dates ? did : `${did} ${many(count)}`}</strong>
         {change && (
-          <button type="button" disabled={isUndone} aria-label={`Undo: ${did} ${many(count)}`} onClick={async () => setUndone(await takeBack(change))}>
+          <button type="button" disabled={isUndone} aria-label={`Undo: ${did} ${many(count)}`} onClick={() => undo(change)}>
             {isUndone ? "Undone" : "Undo"}
           </button>
         )}

@@ -1,7 +1,14 @@
 "use client";
 
 import { useChat } from "@ai-sdk/react";
-import { DefaultChatTransport, generateId, getToolName, isToolUIPart, lastAssistantMessageIsCompleteWithApprovalResponses, type UIMessage } from "ai";
+import {
+  DefaultChatTransport,
+  generateId,
+  getToolName,
+  isToolUIPart,
+  lastAssistantMessageIsCompleteWithApprovalResponses,
+  type UIMessage,
+} from "ai";
 import { type FormEvent, type KeyboardEvent, useEffect, useMemo, useRef, useState } from "react";
 import { TaskApiError } from "task-api-client";
 import { type Conversation, conversationOf } from "task-api-client/assistant";
@@ -39,10 +46,13 @@ export default function Assistant({ isWanted, close }: { isWanted: boolean; clos
     return found;
   };
 
+  const fail = (error: unknown) => setProblem(sentence(error));
+  const choose = (id: string) => void show(conversations.find((one) => chatOf(one) === id)).catch(fail);
+
   useEffect(() => {
     read()
       .then(([last]) => show(last)) // it goes on where it was, on any device
-      .catch((error) => setProblem(sentence(error)));
+      .catch(fail);
   }, []);
 
   return (
@@ -53,7 +63,7 @@ export default function Assistant({ isWanted, close }: { isWanted: boolean; clos
           <select
             aria-label="Conversation"
             value={chat.id}
-            onChange={(event) => void show(conversations.find((one) => chatOf(one) === event.target.value)).catch((error) => setProblem(sentence(error)))}
+            onChange={(event) => choose(event.target.value)}
           >
             {!conversations.some((one) => chatOf(one) === chat.id) && <option value={chat.id}>New conversation</option>}
             {conversations.map((one) => (
@@ -128,15 +138,18 @@ function Talk({ id, messages: before, hasFocus, heard }: Chat & { heard: () => v
     <>
       <div className="talk" tabIndex={0} role="group" aria-label="What was said">
         <div role="log" aria-label="Answers">
-          {messages.map((message) => (
-            <article key={message.id} className={message.role === "user" ? "question" : "answer"} aria-label={message.role === "user" ? "You" : "Assistant"}>
-              {message.parts.map((part, index) => {
+          {messages.map(({ id, role, parts }) => (
+            <article key={id} className={role === "user" ? "question" : "answer"} aria-label={role === "user" ? "You" : "Assistant"}>
+              {parts.map((part, index) => {
                 if (part.type === "text") return <p key={index}>{part.text}</p>;
                 if (!isToolUIPart(part)) return null;
-                if (part.state === "approval-requested") {
-                  return <Approval key={part.toolCallId} tool={getToolName(part)} input={part.input} decide={(approved) => decide(part.approval.id, approved)} />;
+                const { toolCallId, state, input, output, errorText } = part;
+                const tool = getToolName(part);
+                if (state === "approval-requested") {
+                  return <Approval key={toolCallId} tool={tool} input={input} decide={(yes) => decide(part.approval.id, yes)} />;
                 }
-                return <Call key={part.toolCallId} tool={getToolName(part)} state={part.state} output={part.output} problem={part.errorText} isOver={!isBusy} />;
+                const isOver = !isBusy && state !== "approval-responded";
+                return <Call key={toolCallId} tool={tool} state={state} output={output} problem={errorText} isOver={isOver} />;
               })}
             </article>
           ))}

@@ -89,9 +89,16 @@ export function Shell({ name, children }: { name: string; children: ReactNode })
             {status === "live" ? "Live" : status === "loading" ? "Loading" : status === "polling" ? "Up to date" : "Offline"}
           </span>
           <span className="name">{name}</span>
-          <button ref={opener} className="quiet" aria-expanded={hasAssistant} onClick={() => showAssistant(!hasAssistant)} aria-label="Assistant" title="Assistant">
+          <button
+            ref={opener}
+            className="quiet"
+            aria-expanded={hasAssistant}
+            aria-label="Assistant"
+            title="Assistant"
+            onClick={() => showAssistant(!hasAssistant)}
+          >
             <svg viewBox="0 0 20 20" aria-hidden="true">
-              <path d="M3 5.500A1.500 1.500 0 0 1 4.500 4h11A1.500 1.500 0 0 1 17 5.500v7a1.500 1.500 0 0 1-1.500 1.500H9l-4 3v-3h-.5A1.500 1.500 0 0 1 3 12.500z" />
+              <path d="M3 5.5A1.5 1.5 0 0 1 4.5 4h11A1.5 1.5 0 0 1 17 5.5v7a1.5 1.5 0 0 1-1.5 1.5H9l-4 3v-3h-.5A1.5 1.5 0 0 1 3 12.5z" />
             </svg>
             <span>Assistant</span>
           </button>
