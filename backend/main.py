@@ -47,7 +47,7 @@ from backend.tasks.changes.hub import Hub
 from backend.tasks.files import routes as transfer
 from backend.tasks.history import routes as history
 from backend.tasks.undo import routes as undo
-from backend.web import handlers, logs, system
+from backend.web import docs, handlers, logs, system
 from backend.web.cursor import CursorCodec
 from backend.web.hot_routes import HotRoutes
 from backend.web.limits import Limits
@@ -56,7 +56,6 @@ from backend.web.openapi import DocumentedApp
 from backend.web.protocol import affordable
 from backend.web.registration import add_routes, operation_id, routes_under
 
-DOCS_PATH = "/docs"
 GC_THRESHOLD = 10_000  # objects; Python's own is 700
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="The multi-user task backend behind a Next.js frontend",
         lifespan=_lifespan,
-        docs_url=DOCS_PATH,
+        docs_url=None,  # web/docs.py, which asks no CDN
         redoc_url=None,
         redirect_slashes=False,  # web/addresses.py takes them away
         generate_unique_id_function=operation_id,
@@ -119,13 +118,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         limits=app.state.limits,
         known=partial(known_user, verifiers),
         stop=partial(_stop, app),
-        docs_path=DOCS_PATH,
         settings=settings,
     )
     handlers.install(app)
     add_routes(app, _owned_routes())
     app.include_router(calendar.feeds)
     app.include_router(system.router)
+    app.router.routes += docs.ROUTES
     if app.state.mcp is not None:
         app.router.routes += app.state.mcp.routes
     app.state.telemetry = _telemetry(app, settings) if settings.telemetry else None

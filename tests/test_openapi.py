@@ -336,11 +336,3 @@ async def test_the_document_is_served_and_sound(app: FastAPI, client: Client) ->
             if parameter["in"] == "path" and parameter["required"]
         }
         assert declared == operation.parameters, operation.id
-
-
-async def test_the_docs_are_a_page(client: Client) -> None:
-    """/docs answers the HTML page that shows the document."""
-    response = await client.get("/docs")
-    assert response.status_code == 200
-    assert response.headers["content-type"].startswith("text/html")
-    assert "/openapi.json" in response.text

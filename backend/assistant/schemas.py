@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from backend.conversations.parts import ToolCall
 from backend.conversations.schemas import Status
@@ -33,6 +33,8 @@ class Ask(NamedTuple):
 
 class ChatRequest(BaseModel):
     """Something to say, or decisions on what the assistant asked to do."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message": "add milk and eggs"}]})
 
     conversation_id: TaskId | None = Field(default=None, description="Absent: a new conversation")
     message: Annotated[str, AfterValidator(storable)] | None = Field(
@@ -69,6 +71,14 @@ class ChatReply(BaseModel):
 
 class StreamRequest(BaseModel):
     """What `useChat` sends. Of `messages` the last one counts: the history is ours."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"messages": [{"role": "user", "parts": [{"type": "text", "text": "add milk and eggs"}]}]}
+            ]
+        }
+    )
 
     id: ClientId | None = Field(default=None, description="The chat's id, which the client made up")
     conversation_id: TaskId | None = Field(

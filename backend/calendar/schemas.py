@@ -46,6 +46,10 @@ class CalendarFilter(TaskFilter):
 class CalendarCreate(BaseModel):
     """A calendar to be. Unknown keys are ignored."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Work", "alarm": 15, "filter": {"tag": "work"}}]}
+    )
+
     name: Annotated[Title, StringConstraints(max_length=NAME_MAX)] = Field(
         default="Tasks", description="What calendar programs call it"
     )

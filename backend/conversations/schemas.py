@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from backend.conversations.parts import ToolCall
 from backend.tasks.schemas import Title
@@ -46,6 +46,8 @@ class ConversationPublic(BaseModel):
 
 class ConversationUpdate(BaseModel):
     """What can be changed of a conversation."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Groceries"}]})
 
     title: Title
 

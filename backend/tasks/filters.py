@@ -162,9 +162,12 @@ class RecurrenceQuery(BaseModel):
     pattern: Annotated[str, AfterValidator(parse_pattern)] = Field(
         json_schema_extra={"format": "rrule"},
         description="`daily`, `weekly`, `monthly`, `yearly` or an RRULE of RFC 5545",
+        examples=["FREQ=WEEKLY;BYDAY=MO,WE"],
     )
     timezone: TimeZone = "UTC"
-    due_date: Moment = Field(description="The day or instant that the series begins with")
+    due_date: Moment = Field(
+        description="The day or instant that the series begins with", examples=["2026-11-21"]
+    )
     recur_from: RecurFrom = "due"
     completed_at: Moment | None = Field(
         default=None,

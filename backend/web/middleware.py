@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backend.config import Settings
 from backend.engine.gate import NOBODY, Gate, asking
 from backend.errors import ApiError, Overloaded, RepeatedHeader, TooManyRequests
+from backend.web import docs
 from backend.web.addresses import is_feed, settled
 from backend.web.answers import PIECE, Outbox, Unread
 from backend.web.cors import Cors
@@ -42,25 +43,27 @@ _HEADERS = [
     (b"cache-control", b"no-store"),  # answers are one user's own
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-# Swagger UI's page loads its script and style from FastAPI's CDN and starts with an inline script.
-_DOCS_HEADERS = [
-    *_HEADERS[:-1],
-    (
-        b"content-security-policy",
-        b"default-src 'none'; connect-src 'self'; img-src data: https://fastapi.tiangolo.com; "
-        b"script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-        b"style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-        b"frame-ancestors 'none'",
-    ),
-]
-
-
 # What a calendar program may keep, if it asks whether that is the newest; search engines may not.
 _FEED_HEADERS = [
     *(header for header in _HEADERS if header[0] != b"cache-control"),
     (b"cache-control", b"private, no-cache"),
     (b"x-robots-tag", b"noindex"),
 ]
+# Swagger UI's page starts with an inline script, has pictures in its style, and writes styles of its own.
+_DOCS_HEADERS = [
+    *_HEADERS[:-1],
+    (
+        b"content-security-policy",
+        b"default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; "
+        b"style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+    ),
+]
+# Its files are nobody's own, and change with a version of the service.
+_ASSET_HEADERS = [
+    *(header for header in _HEADERS if header[0] != b"cache-control"),
+    (b"cache-control", b"public, max-age=3600"),
+]
+_HEADERS_OF = {docs.PATH: _DOCS_HEADERS} | dict.fromkeys(docs.ASSETS, _ASSET_HEADERS)
 
 
 class RequestMiddleware:
@@ -81,7 +84,6 @@ class RequestMiddleware:
         limits: Limits,
         known: Callable[[bytes], str],
         stop: Callable[[], None],
-        docs_path: str,
         settings: Settings,
     ) -> None:
         self._app = app
@@ -89,7 +91,6 @@ class RequestMiddleware:
         self._limits = limits
         self._known = known  # whose an Authorization header is, where that is known already
         self._stop = stop  # what to call once the server stops, which it tells nobody but its own connections
-        self._docs_path = docs_path
         self._outbox = Outbox()
         self._trusts_prefix = settings.trust_forwarded_prefix
         self._serve_browser = Cors(self._serve, settings)
@@ -109,7 +110,7 @@ class RequestMiddleware:
         method = scope["method"]
         scope = settled(scope, read.prefix if self._trusts_prefix else b"")
         path = get_route_path(scope)
-        headers = _DOCS_HEADERS if path == self._docs_path else _FEED_HEADERS if is_feed(path) else _HEADERS
+        headers = _HEADERS_OF.get(path) or (_FEED_HEADERS if is_feed(path) else _HEADERS)
         headers = scope[ANSWER_HEADERS] = [*headers, (b"x-request-id", own_id)]
         exchange = scope[_EXCHANGE] = _Exchange(
             path,

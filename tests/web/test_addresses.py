@@ -146,7 +146,9 @@ async def test_addresses_begin_with_the_prefix(
     assert (await client.get(f"{sent}/")).json()["docs"] == "/v1/docs"
     docs = await client.get(f"{sent}/docs")
     assert "'/v1/openapi.json'" in docs.text
-    assert "cdn.jsdelivr.net" in docs.headers["content-security-policy"]
+    assert '"/v1/docs/swagger-ui.css"' in docs.text
+    assert "unsafe-inline" in docs.headers["content-security-policy"]
+    assert (await client.get(f"{sent}/docs/swagger-ui.css")).status_code == 200
     assert (await client.get(f"{sent}/openapi.json")).json()["servers"] == [{"url": "/v1"}]
 
 

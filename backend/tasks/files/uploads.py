@@ -23,7 +23,14 @@ _FORMATS: dict[str, Readable] = {
     "text/tab-separated-values": "csv",
     "application/vnd.ms-excel": "csv",  # what Windows calls a .csv where Excel is installed
 }
-READABLE: dict[str, dict[str, Any]] = {name: {"schema": {"type": "string"}} for name in _FORMATS} | {
+_EXAMPLES: dict[Readable, Any] = {
+    "ndjson": '{"title": "Buy milk"}\n',
+    "csv": "title\nBuy milk\n",
+    "json": [{"title": "Buy milk"}],
+}
+READABLE: dict[str, dict[str, Any]] = {
+    name: {"schema": {"type": "string"}, "example": _EXAMPLES[kind]} for name, kind in _FORMATS.items()
+} | {
     FORM: {
         "schema": {
             "type": "object",
