@@ -14,7 +14,7 @@ export UV_NO_DEV := 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi client image lint example pictures coverage
+.PHONY: help run assistant token test quick migrate migration db db-stop chaos bench profile check format setup openapi client image lint example pictures coverage docs
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,12 @@ migration: setup .env ## Write the next migration, as the models are (m="what it
 
 openapi: setup ## Write client/openapi.json, which clients are generated from
 	@$(RUN) python -W 'ignore:XDG_RUNTIME_DIR' -m tests.openapi
+
+docs: setup ## Build the documentation as a site, into site/
+	@$(RUN) python -m tests.site
+
+docs/architecture.svg: docs/architecture.dot
+	@dot -Tsvg $< | sed '/^<!-- Generated/,/-->$$/d' > $@
 
 client: ## Build the TypeScript client and pack it into client/*.tgz
 	@cd client && npm ci --silent --ignore-scripts --no-audit --no-fund && npm pack --silent

@@ -6,6 +6,8 @@ import subprocess
 import tomllib
 from collections import Counter
 from datetime import timedelta
+from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -23,9 +25,12 @@ from backend.tasks.batch.schemas import BATCH_MAX
 from backend.tasks.files.schemas import LINES_MAX
 from backend.tasks.filters import LIST_MAX, WORDS_MAX, TaskListQuery
 from backend.tasks.schemas import TAG_MAX, TAGS_MAX
+from backend.web.handlers import CODES
 from backend.web.kept_answers import KEPT
 from backend.web.middleware import BODY_MAX
 from tests.conftest import settings_for
+from tests.site import PAGES
+from tests.test_errors import CATALOGUE
 
 CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"
@@ -36,7 +41,8 @@ EXAMPLE = CHECKOUT / ".env.example"
 MAKEFILE = CHECKOUT / "Makefile"
 SCHEMA = DOCS / "schema.md"
 
-PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+# Files that a command makes.
+MADE = {"example/.env"}
 
 VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 
@@ -295,6 +301,46 @@ def test_every_page_named_in_code_is_there() -> None:
     for file in files:
         for name in re.findall(r"\bdocs/[\w/.-]+\.\w+", file.read_text()):
             assert (CHECKOUT / name).is_file(), f"{file.name}: {name}"
+
+
+def test_every_file_named_in_a_page_is_there() -> None:
+    """A path to a file or folder of the repository is one, wherever a page has it in backquotes."""
+    folders = "backend|benchmarks|client|docs|example|tests"
+    for page in PAGES:
+        for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", prose(page)):
+            assert (CHECKOUT / name).exists() or name in MADE, f"{page.name}: {name}"
+
+
+def test_the_drawing_is_of_the_text() -> None:
+    """docs/architecture.svg has the parts, arrows and words of the .dot: `make docs/architecture.svg`."""
+    text = (DOCS / "architecture.dot").read_text()
+    drawn = unescape((DOCS / "architecture.svg").read_text())
+    chains = re.findall(r"^ +(\w+(?: -> \w+)+)", text, re.MULTILINE)
+    arrows = [f"{one}->{other}" for chain in chains for one, other in pairwise(chain.split(" -> "))]
+    parts = re.findall(r"^ +(\w+) \[label=", text, re.MULTILINE)
+    titles = re.findall(r"<title>(.*)</title>", drawn)
+    assert sorted(titles) == sorted(["architecture", "cluster_service", *parts, *arrows])
+    labels = [line for label in re.findall(r"label=\"(.*?)\"", text) for line in label.split("\\n")]
+    assert sorted(re.findall(r"<text[^>]*>(.*)</text>", drawn)) == sorted(labels)
+
+
+def test_every_folder_in_the_drawing_is_there() -> None:
+    """What a part of the drawing names lives there: in the service, or beside it."""
+    for label in re.findall(r"label=\"(.*?)\"", (DOCS / "architecture.dot").read_text().replace("\\n", " ")):
+        for name in re.findall(r"[\w/]+/(?:\w+\.py)?|\w+\.py", label):
+            assert (CHECKOUT / "backend" / name).exists() or (CHECKOUT / name).exists(), name
+
+
+def test_every_error_is_documented() -> None:
+    """docs/errors.md has each code with its status and its sentence, in order, and no others."""
+    rows = re.findall(
+        r"^\| (\d+) \| `(\w+)` \| (.*?) \| (.+) \|$", (DOCS / "errors.md").read_text(), re.MULTILINE
+    )
+    own = {(str(error.status), error.code): error.__doc__ for error in reversed(CATALOGUE)}
+    others = {(str(status), code): "" for status, code in CODES.items()}
+    assert [row[:2] for row in rows] == sorted(own | others)
+    for status, code, sentence, _ in rows:
+        assert own.get((status, code), sentence) == sentence, code
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

@@ -46,7 +46,7 @@ def documented(*errors: type[ApiError]) -> Responses:
 
 
 # Not http.HTTPStatus' phrases: they change with Python's version.
-_CODES = {
+CODES = {
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",
@@ -94,7 +94,7 @@ def _http_error(request: Request, error: HTTPException) -> Response:
     headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
     if error.status_code == 405 and request.method == "OPTIONS":
         return Response(status_code=204, headers=headers)
-    return _answer(error.status_code, error.detail, _CODES.get(error.status_code, "http_error"), headers)
+    return _answer(error.status_code, error.detail, CODES.get(error.status_code, "http_error"), headers)
 
 
 def _methods(request: Request) -> list[str]:
