@@ -105,7 +105,8 @@ def _navigation() -> str:
 
 def _pages(part: str) -> list[str]:
     """The pages that a table of docs/README.md has in its first column."""
-    return [_listed(path) for path in re.findall(r"^\| \[[^]]*\]\(([^)#]+\.md)\)", part, re.MULTILINE)]
+    cells = re.findall(r"^\| (.*?) \|", part, re.MULTILINE)
+    return [_listed(path) for cell in cells for path in re.findall(r"\]\(([^)#]+\.md)\)", cell)]
 
 
 def _listed(path: str) -> str:
