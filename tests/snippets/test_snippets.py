@@ -141,3 +141,32 @@ async def test_what_to_try_works_any_number_of_times(tmp_path: Path) -> None:
             )
             assert listed == [changed]
             assert (deleted, ran.stderr) == ("204", "")
+
+
+async def test_what_follows_can_be_tried_too(tmp_path: Path) -> None:
+    """With what trying it has set, the blocks on changes, events and calendars show what the page says."""
+    first, changes, events, calendar = re.findall(r"```(?:ba)?sh\n(.*?)```", API.read_text(), re.DOTALL)
+    async with Server(tmp_path) as server:
+        address = await server.start({"DATABASE_URL": "sqlite:///tasks.db", "STREAM_SECONDS": "2"})
+        await sign_up("sqlite:///tasks.db", "alice")
+
+        async def answers(block: str) -> list[str]:
+            script = "".join(first.splitlines(keepends=True)[:3]) + block
+            script = script.replace("$(make -s token)", token_for("alice"))
+            script = script.replace("http://127.0.0.1:8000", address).replace("localhost:8000", address)
+            ran = await asyncio.to_thread(run, ["sh", "-eu", "-c", script])
+            assert ran.returncode == 0, ran.stderr
+            return ran.stdout.splitlines()
+
+        [again] = map(json.loads, await answers(changes))
+        assert again["changes"] == []
+        watch, write = events.splitlines()
+        watching = asyncio.create_task(answers(watch))
+        assert json.loads((await answers(write))[0])["title"] == "Buy milk"
+        seen = await watching
+        assert [line for line in seen if line.startswith("event:")] in (
+            ["event: ready", "event: change"],
+            ["event: ready"],  # it was written before the stream had begun
+        )
+        [made] = map(json.loads, await answers(calendar))
+        assert made["url"].startswith(f"{address}/api/calendar/")
