@@ -1,7 +1,7 @@
 """The statements of a turn: its lease, its messages, its price. Each carries its owner."""
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import CursorResult, Update, case, func
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from backend.assistant.errors import TokensUsedUp, TooManyTurns
 from backend.columns import utc_now
 from backend.conversations import parts
-from backend.conversations.crud import find_conversation, get_conversation
+from backend.conversations.crud import find_conversation, get_conversation, is_running, status_of
 from backend.conversations.parts import Part
 from backend.conversations.schemas import Status
 from backend.engine.statements import insert_into
@@ -66,6 +66,39 @@ async def close_turn(
         await write_message(session, user_id, message_id, said, status, tokens)
     if tokens:
         await _count(session, user_id, tokens)
+
+
+class Kept(NamedTuple):
+    """An answer, as far as it is written down."""
+
+    conversation_id: int
+    answer_id: int
+    parts: list[Part]
+    status: Status
+
+
+async def kept_answer(
+    session: AsyncSession, user_id: str, conversation_id: int, answer_id: int | None = None
+) -> Kept | None:
+    """Return an answer of a conversation, or the last one, where there is one; whoever makes it."""
+    statement = (
+        select(Message, Conversation)
+        .join(Conversation, col(Conversation.id) == col(Message.conversation_id))
+        .where(
+            col(Conversation.user_id) == user_id,
+            col(Message.user_id) == user_id,
+            col(Message.conversation_id) == conversation_id,
+            col(Message.role) == "assistant",
+        )
+    )
+    if answer_id is not None:
+        statement = statement.where(col(Message.id) == answer_id)
+    found = (await session.exec(statement.order_by(col(Message.id).desc()).limit(1))).first()
+    if found is None:
+        return None
+    answer, conversation = found
+    status = status_of(answer, running=is_running(conversation))
+    return Kept(conversation_id, answer.id or 0, parts.read(answer.parts), status)
 
 
 async def close_earlier(session: AsyncSession, user_id: str, message_id: int, said: list[Part]) -> None:

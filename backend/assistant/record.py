@@ -27,6 +27,7 @@ class Record:
     def __init__(self, parts: list[Part], message_id: str, conversation_id: int) -> None:
         self.parts = parts
         self._lines: list[str] = []
+        self._begins = 1  # the first line, beside that of the start, of what is new
         self._ended = False
         self._grown = asyncio.Event()
         self._in_step = False
@@ -35,9 +36,10 @@ class Record:
         metadata = {"conversation_id": conversation_id}
         self._emit(type="start", messageId=message_id, messageMetadata=metadata)
 
-    async def follow(self) -> AsyncIterator[str]:
-        """All from the beginning, and what comes, with signs of life. Whoever leaves changes nothing."""
-        sent = 0
+    async def follow(self, *, anew: bool) -> AsyncIterator[str]:
+        """What comes, with signs of life; `anew`, all that the answer has before. Leaving changes nothing."""
+        sent = 1 if anew else self._begins
+        yield self._lines[0]
         while True:
             while sent < len(self._lines):
                 # One piece for all that is there: a follower that comes late is not sent word by word.
@@ -114,10 +116,20 @@ class Record:
         self._ended = True
         self._grown.set()
 
-    def replay(self) -> None:
-        """Put the parts that there are into the stream, as if they came now."""
+    def replay(self, *, known: bool) -> None:
+        """Put the parts that there are into the stream; they are new unless the client has them, `known`."""
         parts, self.parts = self.parts, []
-        for part in parts:
+        self.catch_up(parts)
+        if known:
+            self._end_step()
+            self._begins = len(self._lines)
+
+    def catch_up(self, parts: list[Part]) -> None:
+        """Come as far as these parts, which begin with those that there are."""
+        for mine, part in zip(self.parts, parts, strict=False):
+            if isinstance(mine, Call) and isinstance(part, Call) and mine.status != part.status:
+                self.outcome(mine, part.status, part.result)
+        for part in parts[len(self.parts) :]:
             if isinstance(part, Step):
                 self.step()
             elif isinstance(part, Said):

@@ -18,9 +18,10 @@ from backend.assistant.errors import (
     TooManyTurns,
     TurnRunning,
 )
+from backend.assistant.following import Answer
 from backend.assistant.opening import BY_KEY
 from backend.assistant.schemas import Ask, ChatReply, ChatRequest, ClientId, StreamRequest, read_ui
-from backend.assistant.turns import Turn, Turns
+from backend.assistant.turns import Turns
 from backend.conversations import parts
 from backend.conversations.errors import ConversationNotFound
 from backend.deps import CallerDep
@@ -122,15 +123,16 @@ async def stream_chat(caller: CallerDep, request: Request, body: StreamRequest) 
 async def resume_chat(caller: CallerDep, request: Request, chat_id: Annotated[ClientId, Path()]) -> Response:
     """What `useChat` asks for with `resume`: the answer that is being made, from its beginning.
 
-    `chat_id` is the client's own, or a conversation's.
+    `chat_id` is the client's own, or a conversation's. Where another copy of the service makes the answer,
+    what is done comes within a second, and the words at its end.
     """
     turns = _turns(request)
     async with turns.database.session() as session:
         conversation_id = await crud.conversation_of(session, caller.id, chat_id)
     if conversation_id is None and chat_id.isascii() and chat_id.isdigit():
         conversation_id = int(chat_id)
-    turn = None if conversation_id is None else turns.find(caller.id, conversation_id)
-    return Response(status_code=204) if turn is None else _stream(turn)
+    answer = None if conversation_id is None else await turns.find(caller.id, conversation_id)
+    return Response(status_code=204) if answer is None else _stream(answer, anew=True)
 
 
 @router.post(
@@ -141,15 +143,12 @@ async def resume_chat(caller: CallerDep, request: Request, chat_id: Annotated[Cl
     responses=documented(AssistantOff, ConversationNotFound),
 )
 async def stop_conversation(caller: CallerDep, request: Request, conversation_id: ConversationId) -> None:
-    """End the answer that is being made in a conversation; what it has is kept. Safe to repeat."""
-    turns = _turns(request)
-    async with turns.database.session() as session:
-        await crud.ask_to_stop(session, caller.id, conversation_id)
-    turn = turns.find(caller.id, conversation_id)
-    if turn is not None:
-        turn.cut("stopped")
-        await turn.outcome()
+    """End the answer that is being made in a conversation; what it has is kept. Safe to repeat.
+
+    It has ended then. Where another copy of the service makes it, that takes some seconds.
+    """
+    await _turns(request).halt(caller.id, conversation_id)
 
 
-def _stream(turn: Turn) -> Response:
-    return StreamingResponse(turn.lines(), headers=STREAM_HEADERS, media_type="text/event-stream")
+def _stream(answer: Answer, *, anew: bool = False) -> Response:
+    return StreamingResponse(answer.lines(anew=anew), headers=STREAM_HEADERS, media_type="text/event-stream")

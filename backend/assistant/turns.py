@@ -5,26 +5,21 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from pydantic import ValidationError
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from backend.assistant import crud
-from backend.assistant.errors import (
-    FAILURES,
-    AssistantBusy,
-    ModelFailed,
-    ModelUnavailable,
-    TurnRunning,
-)
+from backend.assistant.errors import AssistantBusy, ModelFailed, ModelUnavailable, TurnRunning
+from backend.assistant.following import Answer, Distant
 from backend.assistant.opening import Answered, Opened, open_turn
-from backend.assistant.record import Record
 from backend.assistant.schemas import Ask
 from backend.assistant.work import Failed, Limited, Words, Work, recent
 from backend.config import Settings
 from backend.conversations import parts
+from backend.conversations.crud import status_of
 from backend.conversations.parts import Call, Part
 from backend.conversations.schemas import Status
 from backend.db import Database
@@ -40,18 +35,6 @@ GRACE_SECONDS = 2.0  # that turns have to end by themselves once the process is 
 CLOSE_SECONDS = 4.0  # and then to be written down
 
 SOURCE = "assistant"
-
-
-class Outcome(NamedTuple):
-    """What became of a turn."""
-
-    conversation_id: int
-    message_id: int
-    parts: list[Part]
-    status: Status
-    failure: str = ""
-    """The code of what the model did, where the status is `failed`."""
-    replayed: bool = False
 
 
 class Assistant(Protocol):
@@ -72,9 +55,10 @@ class Turns:
         self.settings = settings
         self.assistant = assistant
         self._running: dict[tuple[str, int], Turn] = {}
+        self._distant: dict[tuple[str, int], Distant] = {}
         self._ending: asyncio.Task[None] | None = None
 
-    async def begin(self, user_id: str, ask: Ask) -> "Turn":
+    async def begin(self, user_id: str, ask: Ask) -> Answer:
         """Begin a turn, or return the one that answers, or has answered, the same message.
 
         Raises what open_turn() does, and:
@@ -88,7 +72,7 @@ class Turns:
             raise AssistantBusy
         opened = await self._open(user_id, ask)
         if isinstance(opened, Answered):
-            return self._answered(user_id, opened)
+            return await self._answered(user_id, opened)
         turn = Turn(self, user_id, opened, ask.timezone)
         self._running[user_id, opened.conversation_id] = turn
         turn.start(lambda: self._running.pop((user_id, opened.conversation_id), None))
@@ -103,23 +87,52 @@ class Turns:
             async with self.database.session() as session:
                 return await open_turn(session, user_id, ask, lease, most)
 
-    def _answered(self, user_id: str, answered: Answered) -> "Turn":
+    async def _answered(self, user_id: str, answered: Answered) -> Answer:
         if answered.running:
-            turn = self._running.get((user_id, answered.conversation_id))
-            if turn is None:  # another process has it
+            running = await self.find(user_id, answered.conversation_id)
+            if running is None:  # it has ended meanwhile, somehow
                 raise TurnRunning
-            return turn
+            return running
         answer = answered.answer
-        said = parts.read(answer.parts)
-        opened = Opened(answered.conversation_id, answer_id=answer.id or 0, parts=said)
+        opened = Opened(answered.conversation_id, answer_id=answer.id or 0, parts=parts.read(answer.parts))
         turn = Turn(self, user_id, opened, "UTC")
-        status: Status = "interrupted" if answer.status == "running" else answer.status  # type: ignore[assignment] # as it was written
-        turn.repeat(status)
+        turn.repeat(status_of(answer, running=False))
         return turn
 
-    def find(self, user_id: str, conversation_id: int) -> "Turn | None":
-        """Return the turn that answers in a conversation, if this process has it."""
-        return self._running.get((user_id, conversation_id))
+    async def find(self, user_id: str, conversation_id: int) -> Answer | None:
+        """Return the answer that is being made in a conversation, whichever process makes it.
+
+        Raises:
+            AssistantBusy: another one does, and this one is about to stop.
+        """
+        where = user_id, conversation_id
+        if found := self._running.get(where) or self._distant.get(where):
+            return found
+        async with self.database.session() as session:
+            kept = await crud.kept_answer(session, user_id, conversation_id)
+        if kept is None or kept.status != "running":
+            return None
+        if self._ending is not None:
+            raise AssistantBusy
+        if where not in self._distant:  # while we looked somebody else may have come
+            distant = self._distant[where] = Distant(self.database, user_id, kept)
+            distant.task.add_done_callback(lambda _: self._distant.pop(where))
+        return self._distant[where]
+
+    async def halt(self, user_id: str, conversation_id: int) -> None:
+        """End the turn of a conversation, whichever process has it, and return once that is so.
+
+        Raises:
+            ConversationNotFound: the user has no such conversation.
+            AssistantBusy: as find() does; it will end all the same.
+        """
+        async with self.database.session() as session:
+            await crud.ask_to_stop(session, user_id, conversation_id)
+        answer = await self.find(user_id, conversation_id)
+        if isinstance(answer, Turn):
+            answer.cut("stopped")
+        if answer is not None:
+            await answer.outcome()
 
     def stop(self) -> None:
         """Begin no more turns, and see to it that those that run end soon."""
@@ -134,6 +147,9 @@ class Turns:
         await self.assistant.close()
 
     async def _end(self) -> None:
+        distant = [answer.task for answer in self._distant.values()]
+        for task in distant:
+            task.cancel()
         tasks = [turn.task for turn in self._running.values() if turn.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE_SECONDS)
@@ -142,14 +158,15 @@ class Turns:
             _, left = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
             if left:
                 log.warning("%d turns could not be written down in time", len(left))
+        if distant:
+            await asyncio.wait(distant, timeout=CLOSE_SECONDS)
 
 
-class Turn:
+class Turn(Answer):
     """One turn: what was approved is done, then the model goes on, and all of it is written down."""
 
     def __init__(self, turns: Turns, user_id: str, opened: Opened, timezone: str) -> None:
-        self.conversation_id = opened.conversation_id
-        self.record = Record(list(opened.parts), f"msg-{opened.answer_id}", opened.conversation_id)
+        super().__init__(opened.conversation_id, opened.answer_id, list(opened.parts))
         self.task: asyncio.Task[None] | None = None
         self._turns = turns
         self._user_id = user_id
@@ -160,27 +177,17 @@ class Turn:
         self._closing = False
         # From where on a call that is like another counts as a further one.
         self._since = len(opened.parts) if opened.resumed else 0
-        self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def start(self, over: Callable[[], object]) -> None:
         """Begin; call `over` at the end."""
-        if self._opened.resumed:
-            self.record.replay()
+        self.record.replay(known=not self._opened.resumed)
         self.task = asyncio.create_task(self._run())
         self.task.add_done_callback(lambda _: over())
 
     def repeat(self, status: Status) -> None:
         """Be over already, with what the answer has."""
-        self.record.replay()
+        self.record.replay(known=False)
         self._end(status, "", replayed=True)
-
-    async def outcome(self) -> Outcome:
-        """Wait for the end. Whoever gives up waiting changes nothing."""
-        return await asyncio.shield(self._outcome)
-
-    def lines(self) -> AsyncIterator[str]:
-        """The turn's stream, from its beginning."""
-        return self.record.follow()
 
     def cut(self, status: Status) -> None:
         """End it now, as `stopped` or `interrupted`; what is being done to tasks is done first."""
@@ -300,7 +307,7 @@ class Turn:
             try:
                 async with self._turns.database.session() as session:
                     stop = await crud.renew(session, self._user_id, self.conversation_id, self._opened.lease)
-            except ApiError:  # the database is away: the lease lasts for a few beats
+            except (ApiError, SQLAlchemyError):  # the database is away: the lease lasts for a few beats
                 continue
             if stop is None or stop:
                 self.cut("stopped")
@@ -325,14 +332,3 @@ class Turn:
             except ApiError as error:
                 log.warning("a turn is not written down yet", extra={"fields": {"reason": error.code}})
                 await asyncio.sleep(pause)
-
-    def _end(self, status: Status, failure: str, *, replayed: bool = False) -> None:
-        reason = {"complete": "stop", "approval_required": "tool-calls", "limited": "length"}.get(status)
-        if status == "failed":
-            self.record.end("error", error=FAILURES[failure or ModelFailed.code].__doc__ or "")
-        else:
-            self.record.end(reason or "abort")
-        said = self.record.parts
-        self._outcome.set_result(
-            Outcome(self.conversation_id, self._opened.answer_id, said, status, failure, replayed)
-        )

@@ -98,9 +98,15 @@ def public_conversation(conversation: Conversation) -> ConversationPublic:
     return ConversationPublic.model_validate(fields | {"running": is_running(conversation)})
 
 
-def public_message(message: Message, *, running: bool) -> MessagePublic:
-    """A message as its owner reads it. What runs though nobody has the lease was cut off."""
+def status_of(message: Message, *, running: bool) -> Status:
+    """How far a message has come. What runs though nobody has the lease was cut off."""
     status: Status = "interrupted" if message.status == "running" and not running else message.status  # type: ignore[assignment] # as it is written
+    return status
+
+
+def public_message(message: Message, *, running: bool) -> MessagePublic:
+    """A message as its owner reads it."""
+    status = status_of(message, running=running)
     fields = {name: getattr(message, name, None) for name in MessagePublic.model_fields}
     calls = parts.tool_calls(parts.read(message.parts))
     return MessagePublic.model_validate(fields | {"status": status, "tool_calls": calls})

@@ -67,7 +67,10 @@ async def list_messages(
     conversation_id: ConversationId,
     query: Annotated[MessagesQuery, Query()],
 ) -> list[MessagePublic] | list[UIMessage]:
-    """The last messages, in the order of the conversation. `Link: <…>; rel="next"` leads to those before."""
+    """The last messages, in the order of the conversation. `Link: <…>; rel="next"` leads to those before.
+
+    With `format=ui` an answer that is being made is left out: whoever resumes its stream reads all of it.
+    """
     cursors: CursorCodec = request.app.state.cursors
     this_list = caller.id, "messages", conversation_id
     before = None if query.cursor is None else cursors.decode(query.cursor, *this_list).id
@@ -86,6 +89,7 @@ async def list_messages(
     return [
         crud.ui_message(public, message)
         for public, message in zip(messages, reversed(found[: query.limit]), strict=True)
+        if public.status != "running"
     ]
 
 

@@ -1,11 +1,13 @@
 """Turns and processes: a turn is one also where two of them serve, and ends with the one that has it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -21,7 +23,8 @@ HEADERS = {"Authorization": f"Bearer {token_for('alice')}"}
 class Pair:
     """Two processes over one database, and alice at each of them."""
 
-    def __init__(self, servers: list[Server], clients: list[httpx.AsyncClient]) -> None:
+    def __init__(self, database: str, servers: list[Server], clients: list[httpx.AsyncClient]) -> None:
+        self.database = database
         self.servers = servers
         self.first, self.second = clients
 
@@ -44,7 +47,7 @@ async def pair(tmp_path: Path, postgres_database: str, model: StandIn) -> AsyncI
             )
             for url in urls
         ]
-        yield Pair(servers, clients)
+        yield Pair(postgres_database, servers, clients)
 
 
 async def kept(client: httpx.AsyncClient) -> Any:
@@ -87,3 +90,47 @@ async def test_a_turn_is_one_among_processes(pair: Pair, model: StandIn) -> None
     answer = (await pair.second.post("/api/chat", json=body)).json()
     assert (answer["status"], answer["response"]) == ("complete", "Done.")
     assert [task["title"] for task in (await pair.second.get("/api/tasks")).json()] == ["milk"]
+
+
+async def test_a_turn_whose_process_is_killed(pair: Pair, model: StandIn) -> None:
+    """Once its lease is over it is shown as interrupted, with the changes that it made; others go on.
+
+    Whoever follows it at the other process is told of what was done, and of that end. The same message taken
+    up there does nothing twice, and another is answered.
+    """
+    milk = [("add_task", {"tasks": [{"title": "milk"}]})]
+    model.script = [Calls(milk), Says("I have", until=asyncio.Event())]
+    body = {"message": "add milk", "message_id": "m1"}
+    running = asyncio.create_task(pair.first.post("/api/chat", json=body))
+    while len(model.asked) < 2:  # noqa: ASYNC110 - the second request, whatever it takes
+        await asyncio.sleep(0.01)
+    conversation, _ = await kept(pair.second)
+    await pair.servers[0].kill()
+    with pytest.raises(httpx.RemoteProtocolError):
+        await running
+    refused = await pair.second.post("/api/chat", json={"conversation_id": conversation, "message": "list"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "turn_running")
+    said = []
+    async with pair.second.stream("GET", f"/api/chat/stream/{conversation}/stream") as following:
+        async for line in following.aiter_lines():
+            if line.startswith("data: {"):
+                said.append(json.loads(line.removeprefix("data: "))["type"])
+            if said[-1] == "tool-output-available":
+                # What is left of the lease, without the wait.
+                connection = await asyncpg.connect(pair.database)
+                left = "UPDATE conversations SET lease_until = now() RETURNING lease_until"
+                assert await connection.fetchval(left)
+                await connection.close()
+    assert said[-1] == "abort"
+    _, messages = await kept(pair.second)
+    [call] = messages[-1]["tool_calls"]
+    assert (messages[-1]["status"], call["status"]) == ("interrupted", "done")
+    history = (await pair.second.get("/api/tasks/history")).json()
+    assert [event["change"] for event in history] == [call["change"]]
+
+    model.script = [Calls(milk), Says("Done.")]
+    answer = (await pair.second.post("/api/chat", json=body)).json()
+    assert (answer["status"], answer["response"]) == ("complete", "Done.")
+    assert [each["change"] for each in answer["tool_calls"]] == [call["change"]] * 2
+    listed = await pair.second.post("/api/chat", json={"conversation_id": conversation, "message": "list"})
+    assert listed.json()["response"] == "You have: milk."

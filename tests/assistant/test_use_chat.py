@@ -49,8 +49,9 @@ class Serving(NamedTuple):
 class Service:
     """The service with a user, and what Node's chat does with it."""
 
-    def __init__(self, url: str, folder: Path, user_id: str) -> None:
+    def __init__(self, url: str, folder: Path, user_id: str, package: str) -> None:
         self.url = url
+        self._package = package
         self._folder = folder
         self._token = token_for(user_id)
         headers = {"Authorization": f"Bearer {self._token}"}
@@ -67,6 +68,7 @@ class Service:
                 "TOKEN": self._token,
                 "CHAT": "chat-1",
                 "DO": scenario,
+                "AI": self._package,
                 **more,
             },
             stdout=asyncio.subprocess.PIPE,
@@ -106,13 +108,13 @@ async def serving(packages: Path) -> AsyncIterator[Serving]:
             assert "unhandled error" not in server.stderr, server.stderr
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def service(serving: Serving) -> AsyncIterator[Service]:
-    """The same with a user of the test's own."""
+@pytest_asyncio.fixture(loop_scope="module", params=["ai", "ai6"])
+async def service(request: pytest.FixtureRequest, serving: Serving) -> AsyncIterator[Service]:
+    """The same with a user of the test's own, who has version 7 of the package, or 6."""
     user_id = f"user{next(_numbers)}"
     await sign_up(serving.database, user_id)
     serving.model.script = []
-    service = Service(serving.url, serving.folder, user_id)
+    service = Service(serving.url, serving.folder, user_id, request.param)
     async with service.client:
         yield service
 

@@ -1,7 +1,6 @@
 // The chat that `useChat` is made of, without React around it: one scenario, told as lines of JSON.
-import { AbstractChat, DefaultChatTransport, lastAssistantMessageIsCompleteWithApprovalResponses } from "ai";
-
-const { URL: base, TOKEN: token, CHAT: id, DO: scenario } = process.env;
+const { URL: base, TOKEN: token, CHAT: id, DO: scenario, AI: version } = process.env;
+const { AbstractChat, DefaultChatTransport, lastAssistantMessageIsCompleteWithApprovalResponses } = await import(version);
 const headers = { Authorization: `Bearer ${token}` };
 const tell = (value) => console.log(JSON.stringify(value));
 
@@ -85,7 +84,7 @@ const scenarios = {
   async resume() {
     const url = `${base}/api/conversations/${process.env.CONVERSATION}/messages?format=ui`;
     const known = await (await fetch(url, { headers })).json();
-    const later = new Chat(known.slice(0, 1)); // before the answer
+    const later = new Chat(known); // as a page that is loaded anew
     const resuming = later.resumeStream();
     tell({ resuming: true });
     await resuming;
