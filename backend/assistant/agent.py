@@ -41,6 +41,7 @@ from backend.assistant.work import Failed, Limited, Words, Work
 from backend.config import Settings
 from backend.conversations.parts import Call, Part, Said, Step
 from backend.tools.running import TOOLS
+from backend.tools.slim import schema_of
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +154,7 @@ def _as_tool(name: str, description: str, arguments: Any) -> Tool[Work]:
         return result
 
     # Alone, one after the other: what a model wants done in an order is done in it.
-    return Tool.from_schema(
-        call, name, description, arguments.model_json_schema(), takes_ctx=True, sequential=True
-    )
+    return Tool.from_schema(call, name, description, schema_of(arguments), takes_ctx=True, sequential=True)
 
 
 async def _listen(context: RunContext[Work], events: AsyncIterable[AgentStreamEvent]) -> None:

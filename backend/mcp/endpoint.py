@@ -25,7 +25,7 @@ from backend.errors import (
     MissingToken,
     Unauthorized,
 )
-from backend.mcp.errors import InsufficientScope, NotOneMessage
+from backend.mcp.errors import InsufficientScope, NotOneMessage, TooManyValues
 from backend.mcp.server import SCOPES, Call, calling, make_server
 from backend.web.handlers import JSON, REASON, TOOL, media_type, problem, unreadable
 from backend.web.hot_routes import body_again
@@ -34,6 +34,7 @@ from backend.web.limits import Limits
 if TYPE_CHECKING:
     from backend.auth.jwks import Jwks
 
+VALUES_MAX = 5000  # of a message, those in lists and objects counted; fifty whole tasks are 1,500
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 
 
@@ -190,6 +191,8 @@ async def _body(request: Request) -> bytes:
         raise HTTPException(400) from None
     if not _is_message(message):
         raise NotOneMessage
+    if _is_large(message):
+        raise TooManyValues
     return body
 
 
@@ -199,6 +202,18 @@ def _is_message(value: Any) -> bool:
         return False
     named = "id" not in value or type(value["id"]) in (str, int)
     return named and isinstance(value.get("method"), str) and isinstance(value.get("params", {}), dict)
+
+
+def _is_large(value: Any) -> bool:
+    """Whether there is more in a value than in any call that could be done: checking each has its price."""
+    left, values = VALUES_MAX, [value]
+    while values and left > 0:
+        value = values.pop()
+        if isinstance(value, dict | list):
+            left -= len(value)
+            if left >= 0:
+                values += value.values() if isinstance(value, dict) else value
+    return left < 0
 
 
 def _plain(scope: Scope) -> Scope:

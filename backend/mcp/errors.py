@@ -23,6 +23,13 @@ class NotOneMessage(InvalidRequest):
     kind: ClassVar[str] = "json_rpc_message"
 
 
+class TooManyValues(InvalidRequest):
+    """The message has more than 5,000 values: call for less at once"""
+
+    loc = ("body",)
+    kind: ClassVar[str] = "json_rpc_message"
+
+
 class UnknownArgument(InvalidRequest):
     """The tool has no such argument"""
 

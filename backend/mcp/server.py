@@ -22,6 +22,7 @@ from backend.models import KEY_MAX
 from backend.tasks.schemas import TimeZone
 from backend.tools.functions import Context
 from backend.tools.running import BY_NAME, TOOLS, Tool, explain, run
+from backend.tools.slim import schema_of
 
 READ, WRITE = SCOPES = ("tasks:read", "tasks:write")
 SOURCE_MAX = 100  # characters of whom the history names
@@ -115,7 +116,7 @@ def _listed(name: str) -> types.Tool:
         name=name,
         description=tool.description,
         input_schema=_schema(name),
-        output_schema=tool.result.model_json_schema(),
+        output_schema=schema_of(tool.result),
         annotations=types.ToolAnnotations(
             title=name.replace("_", " ").capitalize(),
             read_only_hint=tool.reads,
@@ -128,8 +129,7 @@ def _listed(name: str) -> types.Tool:
 
 @cache
 def _schema(name: str) -> dict[str, Any]:
-    schema: dict[str, Any] = _arguments(name).model_json_schema()
-    return schema | {"additionalProperties": False}
+    return schema_of(_arguments(name)) | {"additionalProperties": False}
 
 
 @cache

@@ -144,7 +144,7 @@ class Written(BaseModel):
 
     tasks: list[Brief] = Field(description="The tasks after it; those that were deleted as they were")
     change: int | None = Field(
-        default=None, description="undo_change takes this back; null where nothing changed"
+        default=None, description="undo_change takes this back; absent where nothing changed"
     )
     dry_run: bool = Field(default=False, description="true: nothing was changed")
 
