@@ -5,6 +5,8 @@ import hashlib
 import json
 import logging
 import secrets
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,10 +22,11 @@ from backend.assistant.work import Failed, Limited, Words, Work, recent
 from backend.config import Settings
 from backend.conversations import parts
 from backend.conversations.crud import status_of
-from backend.conversations.parts import Call, Part
+from backend.conversations.parts import Call, CallStatus, Part
 from backend.conversations.schemas import Status
 from backend.db import Database
 from backend.errors import ApiError, InvalidBody
+from backend.observation import Histogram
 from backend.tools.functions import Context
 from backend.tools.running import BY_NAME, Tool, explain, run
 
@@ -54,9 +57,19 @@ class Turns:
         self.database = database
         self.settings = settings
         self.assistant = assistant
+        self.ended: dict[Status, Histogram] = defaultdict(Histogram)
+        """How long turns took, by what became of them."""
+        self.tokens = 0
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """What was called for, by tool and outcome."""
         self._running: dict[tuple[str, int], Turn] = {}
         self._distant: dict[tuple[str, int], Distant] = {}
         self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> int:
+        """How many turns there are."""
+        return len(self._running)
 
     async def begin(self, user_id: str, ask: Ask) -> Answer:
         """Begin a turn, or return the one that answers, or has answered, the same message.
@@ -196,7 +209,7 @@ class Turn(Answer):
             self.task.cancel()
 
     async def _run(self) -> None:
-        beat = asyncio.create_task(self._beat())
+        began, beat = time.monotonic(), asyncio.create_task(self._beat())
         try:
             status, failure = await self._answer()
         except asyncio.CancelledError:
@@ -210,6 +223,7 @@ class Turn(Answer):
         try:
             await self._close(status)
         finally:
+            self._turns.ended[status].add(time.monotonic() - began)
             self._end(status, failure)
 
     async def _answer(self) -> tuple[Status, str]:
@@ -244,7 +258,7 @@ class Turn(Answer):
                 tool = BY_NAME[call.tool]
                 await self._effect(call, tool, tool.arguments.model_validate(call.args), said)
             elif call.status == "denied" and opened.earlier is None:
-                self.record.outcome(call, "denied", call.result)
+                self._outcome_of(call, "denied", call.result)
         if opened.earlier is not None:
             async with self._turns.database.session() as session:
                 await crud.close_earlier(session, self._user_id, opened.earlier, said)
@@ -255,10 +269,10 @@ class Turn(Answer):
         try:
             arguments = tool.arguments.model_validate(call.args)
         except ValidationError as error:
-            self.record.outcome(call, "failed", {"error": explain(error)})
+            self._outcome_of(call, "failed", {"error": explain(error)})
             return call.result
         if tool.destroys and not getattr(arguments, "dry_run", False):
-            self.record.outcome(call, "approval_required")
+            self._outcome_of(call, "approval_required")
             return None
         return await self._effect(call, tool, arguments, self.record.parts)
 
@@ -271,17 +285,21 @@ class Turn(Answer):
             result = await asyncio.shield(doing)
         except asyncio.CancelledError:
             result = await doing
-            self.record.outcome(call, "failed" if "error" in result else "done", result)
+            self._outcome_of(call, "failed" if "error" in result else "done", result)
             raise
-        self.record.outcome(call, "failed" if "error" in result else "done", result)
+        self._outcome_of(call, "failed" if "error" in result else "done", result)
         if not tool.reads and self._opened.earlier is None:
             async with self._turns.database.session() as session:
                 await crud.save_parts(session, self._user_id, self._opened.answer_id, self.record.parts)
         return result
 
+    def _outcome_of(self, call: Call, status: CallStatus, result: dict[str, Any] | None = None) -> None:
+        self._turns.calls[call.tool, status] += 1
+        self.record.outcome(call, status, result)
+
     async def _do(self, tool: Tool, arguments: Any, key: str) -> dict[str, Any]:
-        turns = self._turns
-        context = Context.of(turns.database, turns.settings, self._user_id, SOURCE, self._timezone)
+        database, settings = self._turns.database, self._turns.settings
+        context = Context.of(database, settings, self._user_id, SOURCE, self._timezone)
         try:
             result = await run(tool, context, arguments, key)
         except (ApiError, ValidationError) as error:
@@ -315,19 +333,12 @@ class Turn(Answer):
 
     async def _close(self, status: Status) -> None:
         tokens = 0 if self._work is None else self._work.tokens
+        self._turns.tokens += tokens
+        turn = self._user_id, self.conversation_id, self._opened.answer_id, self._opened.lease
         for pause in (0.2, 1.0, 0.0):
             try:
                 async with self._turns.database.session() as session:
-                    await crud.close_turn(
-                        session,
-                        self._user_id,
-                        self.conversation_id,
-                        self._opened.answer_id,
-                        self._opened.lease,
-                        self.record.parts,
-                        status,
-                        tokens,
-                    )
+                    await crud.close_turn(session, *turn, self.record.parts, status, tokens)
                 return
             except ApiError as error:
                 log.warning("a turn is not written down yet", extra={"fields": {"reason": error.code}})

@@ -1,6 +1,7 @@
 """/mcp itself: who asks, how often and how much, before the protocol is spoken; and where to sign in."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,9 @@ class Mcp:
         self.verifier = verifier
         self._settings = settings
         self._limits = limits
-        self._server = make_server(settings, database)
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """Of tools, by name and outcome."""
+        self._server = make_server(settings, database, self.calls)
         self._protocol: StreamableHTTPSessionManager | None = None
         self._metadata_url = f"{settings.mcp_url.removesuffix('/mcp')}{METADATA_PATH}/mcp"
 

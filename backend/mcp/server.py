@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cache
@@ -57,8 +58,11 @@ def scope_of(tool: Tool) -> str:
     return READ if tool.reads else WRITE
 
 
-def make_server(settings: Settings, database: Database) -> Server[Any]:
-    """The protocol's server, whose tools work for the user of the Call that is `calling`."""
+def make_server(settings: Settings, database: Database, calls: Counter[tuple[str, str]]) -> Server[Any]:
+    """The protocol's server, whose tools work for the user of the Call that is `calling`.
+
+    Each is counted in `calls`, by tool and outcome.
+    """
     for each in TOOLS:  # now: the schemas take longer than a request may hold the others up
         _listed(each.name)
 
@@ -72,31 +76,10 @@ def make_server(settings: Settings, database: Database) -> Server[Any]:
         context: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         call = calling.get()
-        tool = BY_NAME.get(params.name)
-        if tool is None:
-            return _failed(f"There is no tool {params.name[:QUOTED_MAX]!r}; tools/list says which there are")
-        call.tool = tool.name
-        try:
-            if scope_of(tool) not in call.agent.scopes:
-                raise InsufficientScope(scope_of(tool))
-            arguments = _read(tool, params.arguments or {})
-            source = _source(call.agent, context)
-            within = Context.of(database, settings, call.agent.id, source, arguments.timezone)
-            result = await run(tool, within, arguments, getattr(arguments, "idempotency_key", None))
-        except (Unauthorized, InsufficientScope) as error:
-            call.refusal = error
-            return _failed(explain(error))
-        except (ApiError, ValidationError) as error:
-            return _failed(explain(error))
-        except Exception:
-            log.exception("unhandled error")
-            call.refusal = ApiError()
-            return _failed("Internal server error")
-        said = result.model_dump(mode="json", exclude_defaults=True)
-        text = types.TextContent(
-            type="text", text=json.dumps(said, ensure_ascii=False, separators=(",", ":"))
-        )
-        return types.CallToolResult(content=[text], structured_content=said)
+        answer = await _run(settings, database, call, context, params)
+        if call.tool:
+            calls[call.tool, "failed" if answer.is_error else "done"] += 1
+        return answer
 
     return Server(
         "tasks",
@@ -107,6 +90,38 @@ def make_server(settings: Settings, database: Database) -> Server[Any]:
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+
+
+async def _run(
+    settings: Settings,
+    database: Database,
+    call: Call,
+    context: ServerRequestContext[Any],
+    params: types.CallToolRequestParams,
+) -> types.CallToolResult:
+    tool = BY_NAME.get(params.name)
+    if tool is None:
+        return _failed(f"There is no tool {params.name[:QUOTED_MAX]!r}; tools/list says which there are")
+    call.tool = tool.name
+    try:
+        if scope_of(tool) not in call.agent.scopes:
+            raise InsufficientScope(scope_of(tool))
+        arguments = _read(tool, params.arguments or {})
+        source = _source(call.agent, context)
+        within = Context.of(database, settings, call.agent.id, source, arguments.timezone)
+        result = await run(tool, within, arguments, getattr(arguments, "idempotency_key", None))
+    except (Unauthorized, InsufficientScope) as error:
+        call.refusal = error
+        return _failed(explain(error))
+    except (ApiError, ValidationError) as error:
+        return _failed(explain(error))
+    except Exception:
+        log.exception("unhandled error")
+        call.refusal = ApiError()
+        return _failed("Internal server error")
+    said = result.model_dump(mode="json", exclude_defaults=True)
+    text = types.TextContent(type="text", text=json.dumps(said, ensure_ascii=False, separators=(",", ":")))
+    return types.CallToolResult(content=[text], structured_content=said)
 
 
 @cache

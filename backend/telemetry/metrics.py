@@ -26,6 +26,7 @@ from backend.observation import BOUNDS, Histogram, Observation
 from backend.telemetry.board import Board, Numbers
 
 if TYPE_CHECKING:
+    from backend.assistant.turns import Turns
     from backend.auth.jwks import Jwks
     from backend.tasks.changes.hub import Hub
 
@@ -79,6 +80,12 @@ FAMILIES = {
     "task_api_token_cache_total": Family(_C, "Tokens that were known, or had to be verified", ("result",)),
     "task_api_idempotency_replays_total": Family(_C, "Answers that were given again for their key"),
     "task_api_streams": Family(_G, "Streams of events that are open"),
+    "task_api_turns": Family(_G, "Turns of the assistant that are running"),
+    "task_api_turn_duration_seconds": Family(_H, "Turns, by what became of them", ("outcome",)),
+    "task_api_turn_tokens_total": Family(_C, "Tokens that turns took, as the provider counts them"),
+    "task_api_tool_calls_total": Family(
+        _C, "Calls of tools, by the assistant or an agent", ("by", "tool", "outcome")
+    ),
     "task_api_event_loop_pause_seconds": Family(_H, "How late the event loop comes to what is due"),
     "task_api_workers": Family(_G, "Processes that serve"),
     "process_resident_memory_bytes": Family(_G, "Memory of these processes"),
@@ -193,6 +200,18 @@ class Metrics(Collector):
             "task_api_event_loop_pause_seconds": {(): _numbers(self._pauses)},
             "process_cpu_seconds_total": {(): [usage.ru_utime + usage.ru_stime]},
         }
+        turns: Turns | None = self._state.turns
+        if turns is not None:
+            found["task_api_turn_duration_seconds"] = {
+                (status,): _numbers(histogram) for status, histogram in turns.ended.items()
+            }
+            found["task_api_turn_tokens_total"] = {(): [turns.tokens]}
+        found["task_api_tool_calls_total"] = {
+            (by, tool, outcome): [count]
+            for by, part in (("assistant", turns), ("mcp", self._state.mcp))
+            if part is not None
+            for (tool, outcome), count in part.calls.items()
+        }
         if jwks is not None:
             found["task_api_keys_fetches_total"] = {(): [jwks.fetches]}
             found["task_api_keys_failures_total"] = {(): [jwks.failures]}
@@ -219,6 +238,8 @@ class Metrics(Collector):
             "task_api_workers": {(): [1]},
             "process_resident_memory_bytes": {(): [_memory()]},
         }
+        if self._state.turns is not None:
+            found["task_api_turns"] = {(): [self._state.turns.running]}
         if isinstance(pool, QueuePool):
             counts = {"idle": pool.checkedin(), "in_use": pool.checkedout()}
             found["task_api_database_connections"] = {(state,): [count] for state, count in counts.items()}

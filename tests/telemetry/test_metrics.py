@@ -19,8 +19,9 @@ from backend.telemetry import board
 from backend.telemetry.board import Board, make
 from backend.telemetry.metrics import FAMILIES
 from backend.telemetry.observer import _Observer, _Route
-from tests.conftest import Client, on_postgresql, on_sqlite, settings_for
-from tests.telemetry.conftest import METRICS_TOKEN, SCRAPER, sample, scrape
+from tests.assistant.stand_in import Fails, Says, stand_in
+from tests.conftest import Client, add_user, on_postgresql, on_sqlite, settings_for, token_for
+from tests.telemetry.conftest import METRICS_TOKEN, SCRAPER, read, sample, scrape
 from tests.test_hot_path import calls
 
 DURATION = "task_api_http_request_duration_seconds_count"
@@ -250,3 +251,61 @@ def test_who_has_ended_has_counted_but_is_not_there(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(board, "STALE_SECONDS", -1.0)
     [said] = Board(descriptor, 0).others()
     assert (said.counters, said.gauges) == ({"a": {(): [1.0]}}, {})
+
+
+@pytest.mark.slow  # it loads two libraries
+async def test_turns_and_tools_are_counted() -> None:
+    """Turns by their outcome with their tokens, calls by who made them; nothing of users or their words."""
+    async with stand_in() as model:
+        settings = settings_for(
+            "sqlite:///turns.db",
+            metrics_enabled=True,
+            metrics_token=METRICS_TOKEN,
+            assistant_model="stand-in",
+            assistant_base_url=model.url,
+            mcp_enabled=True,
+            mcp_accept_api_tokens=True,
+        )
+        app = create_app(settings)
+        async with app.router.lifespan_context(app):
+            await add_user(app, "alice")
+            headers = {"Authorization": f"Bearer {token_for('alice')}"}
+            hold = asyncio.Event()
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://test", headers=headers
+            ) as client:
+                model.script = [Says("needle", until=hold)]
+                running = asyncio.create_task(client.post("/api/chat", json={"message": "needle"}))
+                await model.began.wait()
+                found = read((await client.get("/metrics", headers=SCRAPER)).text)
+                assert sample(found, "task_api_turns") == 1
+                hold.set()
+                assert (await running).status_code == 200
+                for message in ("add milk", "delete milk"):
+                    assert (await client.post("/api/chat", json={"message": message})).status_code == 200
+                model.script = [Fails(401)]
+                assert (await client.post("/api/chat", json={"message": "needle"})).status_code == 502
+                for name in ("list_tasks", "add_task", "needle"):
+                    params: dict[str, Any] = {"name": name, "arguments": {}}
+                    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+                    assert (await client.post("/mcp", json=body)).status_code == 200
+                text = (await client.get("/metrics", headers=SCRAPER)).text
+    found = read(text)
+    assert sample(found, "task_api_turns") == 0
+    ended = "task_api_turn_duration_seconds_count"
+    assert {status: sample(found, ended, outcome=status) for status in ("complete", "approval_required")} == {
+        "complete": 2,
+        "approval_required": 1,
+    }
+    assert sample(found, ended, outcome="failed") == 1
+    assert sample(found, "task_api_turn_tokens_total") == 110 * 5
+    calls = {labels: value for (name, labels), value in found.items() if name == "task_api_tool_calls_total"}
+    assert {tuple(value for _, value in sorted(labels)): count for labels, count in calls.items()} == {
+        ("assistant", "done", "add_task"): 1,
+        ("assistant", "done", "list_tasks"): 1,
+        ("assistant", "approval_required", "delete_task"): 1,
+        ("mcp", "done", "list_tasks"): 1,
+        ("mcp", "failed", "add_task"): 1,
+    }
+    assert "needle" not in text
+    assert "alice" not in text
