@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -41,9 +41,9 @@ class Says(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """An answer that is calls of tools: their names and arguments."""
+    """An answer that is calls of tools: their names and arguments, or what is no JSON in their place."""
 
-    calls: list[tuple[str, dict[str, Any]]]
+    calls: Sequence[tuple[str, dict[str, Any] | str]]
     until: asyncio.Event | None = None
 
 
@@ -102,7 +102,7 @@ class StandIn:
                 await step.until.wait()
             for index, (name, arguments) in enumerate(step.calls):
                 self._calls += 1
-                text = json.dumps(arguments)
+                text = arguments if isinstance(arguments, str) else json.dumps(arguments)
                 head = {"id": f"call_{self._calls}", "type": "function", "index": index}
                 yield _chunk({"tool_calls": [head | {"function": {"name": name, "arguments": ""}}]})
                 for part in (text[: len(text) // 2], text[len(text) // 2 :]):
