@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from contextvars import ContextVar
+from typing import Any
 
 # Seconds: from what a statement takes to what a request may.
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -46,6 +47,14 @@ class Observation:
     def stated(self, sql: str, seconds: float, *, failed: bool) -> None:
         """It ran a statement, until now."""
         self.database += seconds
+
+    def did(self, name: str, seconds: float) -> None:
+        """A part of it, of a name that nobody made up, was done until now."""
+
+    @property
+    def context(self) -> Any:
+        """Whose part something is, in a tracer's own words; None without one."""
+        return None
 
 
 observing: ContextVar[Observation | None] = ContextVar("observing", default=None)

@@ -26,7 +26,7 @@ from backend.conversations.parts import Call, CallStatus, Part
 from backend.conversations.schemas import Status
 from backend.db import Database
 from backend.errors import ApiError, InvalidBody
-from backend.observation import Histogram
+from backend.observation import Histogram, observing
 from backend.tools.functions import Context
 from backend.tools.running import BY_NAME, Tool, explain, run
 
@@ -223,7 +223,10 @@ class Turn(Answer):
         try:
             await self._close(status)
         finally:
-            self._turns.ended[status].add(time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self._turns.ended[status].add(seconds)
+            if (observation := observing.get()) is not None:
+                observation.did("turn", seconds)
             self._end(status, failure)
 
     async def _answer(self) -> tuple[Status, str]:

@@ -6,6 +6,8 @@ know nothing of the routes that are answered before it. See docs/decisions/trace
 """
 
 import asyncio
+import logging
+import os
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +24,7 @@ from starlette.types import Scope
 
 from backend import __version__
 from backend.observation import Observation
+from backend.telemetry.otlp_logs import OtlpHandler
 from backend.web.logs import trace_id
 
 STOP_SECONDS = 3.0  # what is left may take to be sent when the service stops
@@ -39,6 +42,7 @@ class Tracing:
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self.provider.get_tracer("task-api", __version__)
+        self.logs = OtlpHandler(resource) if os.environ.get("OTEL_LOGS_EXPORTER") == "otlp" else None
         self._database = {"db.system.name": dialect}
 
     def begin(self, scope: Scope) -> "TracedObservation":
@@ -57,13 +61,19 @@ class Tracing:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Send what is left at the end, for STOP_SECONDS at most: a collector that hangs holds nobody up."""
+        if self.logs is not None:
+            logging.root.addHandler(self.logs)
         try:
             yield
         finally:
+            if self.logs is not None:
+                logging.root.removeHandler(self.logs)
             loop, done = asyncio.get_running_loop(), asyncio.Event()
 
             def stop() -> None:
                 self.provider.shutdown()
+                if self.logs is not None:
+                    self.logs.provider.shutdown()
                 with suppress(RuntimeError):  # it took too long, and the loop is closed
                     loop.call_soon_threadsafe(done.set)
 
@@ -98,6 +108,13 @@ class TracedObservation(Observation):
         super().stated(sql, seconds, failed=failed)
         name = sql.lstrip("( ").partition(" ")[0]
         self._part(name, seconds, SpanKind.CLIENT, {**self._database, "db.query.text": sql}, failed=failed)
+
+    def did(self, name: str, seconds: float) -> None:
+        self._part(name, seconds, SpanKind.INTERNAL, {})
+
+    @property
+    def context(self) -> Context:
+        return trace.set_span_in_context(self._span, Context())
 
     def end(self) -> None:
         """The request is over."""

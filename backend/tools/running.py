@@ -1,6 +1,7 @@
 """The catalogue of tools, and the one way to run them: a change has its number, and may be tried first."""
 
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from backend.engine.statements import again
 from backend.errors import ApiError, FieldError, InvalidRequest
+from backend.observation import observing
 from backend.tasks.errors import BatchFailed, ChangedSince
 from backend.tasks.log import change_number
 from backend.tools import functions
@@ -87,12 +89,16 @@ async def run(tool: Tool, context: Context, arguments: BaseModel, key: str | Non
         ValidationError: the arguments break a rule that their schema cannot say.
         ApiError: what the tool raises; explain() puts it into words for a model.
     """
-    if tool.reads:
-        return await tool.function(context, arguments)
+    began = time.perf_counter()
     try:
+        if tool.reads:
+            return await tool.function(context, arguments)
         return await again(lambda: _change(tool, context, arguments, key))
     except _ForShow as shown:
         return shown.result
+    finally:
+        if (observation := observing.get()) is not None:
+            observation.did(f"tool {tool.name}", time.perf_counter() - began)
 
 
 async def _change(tool: Tool, context: Context, arguments: BaseModel, key: str | None) -> BaseModel:

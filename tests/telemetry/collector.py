@@ -1,11 +1,13 @@
-"""A collector of traces, as OTLP over HTTP speaks to one."""
+"""A collector of traces and logs, as OTLP over HTTP speaks to one."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from types import TracebackType
 from typing import Self
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
@@ -14,6 +16,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        self.logs: list[LogRecord] = []
         self.resource: dict[str, str] = {}
         self.received = b""
         self.hangs = False
@@ -37,12 +40,17 @@ class Collector:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                assert head.startswith(b"post /v1/traces "), head
+                assert head.startswith((b"post /v1/traces ", b"post /v1/logs ")), head
                 length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
                 body = await reader.readexactly(length)
                 if self.hangs:
                     await asyncio.sleep(60)
                 self.received += head + body
+                if head.startswith(b"post /v1/logs "):
+                    sent = ExportLogsServiceRequest.FromString(body)
+                    scopes = [scope for part in sent.resource_logs for scope in part.scope_logs]
+                    self.logs += [line for scope in scopes for line in scope.log_records]
+                    body = b""
                 for part in ExportTraceServiceRequest.FromString(body).resource_spans:
                     self.resource |= {
                         entry.key: entry.value.string_value for entry in part.resource.attributes
@@ -56,6 +64,6 @@ class Collector:
             writer.close()
 
 
-def attributes(span: Span) -> dict[str, object]:
+def attributes(span: Span | LogRecord) -> dict[str, object]:
     """A span's, by their names."""
     return {entry.key: entry.value.string_value or entry.value.int_value for entry in span.attributes}

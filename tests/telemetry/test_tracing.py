@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -17,7 +18,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from backend.main import create_app
 from backend.telemetry import tracing
 from backend.web.logs import Handler
-from tests.conftest import Client, on_postgresql, on_sqlite, settings_for
+from tests.assistant.stand_in import stand_in
+from tests.conftest import Client, add_user, on_postgresql, on_sqlite, settings_for, token_for
 from tests.server import CHECKOUT
 from tests.telemetry.collector import Collector, attributes
 
@@ -104,6 +106,46 @@ async def test_nothing_private_leaves_the_process(
     assert len(await spans(app, collector)) > 10
     for word in (private, "alice", str(alice.headers["authorization"]).split(".")[1]):
         assert word.lower().encode() not in collector.received.lower(), word
+
+
+@pytest.mark.slow  # it loads the model's library
+async def test_the_log_is_sent_where_it_is_asked_for(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OTEL_LOGS_EXPORTER=otlp sends each line with its trace; nothing private, nor what libraries say.
+
+    A turn of the assistant is a span with its tools, by their names alone.
+    """
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
+    async with stand_in() as model:
+        own = {"assistant_model": "stand-in", "assistant_base_url": model.url, "tracing_enabled": True}
+        app = create_app(settings_for("sqlite:///logs.db", **own))
+        async with app.router.lifespan_context(app):
+            await add_user(app, "alice")
+            headers = {"Authorization": f"Bearer {token_for('alice')}", **TRACEPARENT}
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://test", headers=headers
+            ) as client:
+                named = {"X-Request-ID": "needle"}
+                assert (await client.get("/api/alice/tasks?search=needle", headers=named)).status_code == 200
+                assert (await client.post("/api/chat", json={"message": "add needle"})).status_code == 200
+                logging.getLogger("library").error("needle")
+                try:
+                    raise RuntimeError("needle")
+                except RuntimeError:
+                    logging.getLogger("backend.x").exception("it failed for %s", "needle")
+        assert all(handler.__class__.__name__ != "OtlpHandler" for handler in logging.root.handlers)
+    requests = [line for line in collector.logs if line.body.string_value == "request"]
+    assert [line.trace_id.hex() for line in requests] == [TRACE] * 2
+    assert [attributes(line)["status"] for line in requests] == [200, 200]
+    [failed] = [line for line in collector.logs if line.severity_text == "ERROR"]
+    assert failed.body.string_value == "it failed for %s"
+    assert attributes(failed) == {"exception.type": "RuntimeError"}
+    assert b"needle" not in collector.received
+    assert b"alice" not in collector.received
+    found = {span.name: span for span in collector.spans}
+    assert found.keys() >= {"turn", "tool add_task"}
+    assert found["turn"].parent_span_id == found["POST /api/chat"].span_id
 
 
 @on_sqlite
