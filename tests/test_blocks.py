@@ -106,10 +106,11 @@ def test_settings_are_settings() -> None:
 
 
 def test_versions_named_are_those_tried() -> None:
-    """`ai` is named in the version with which the tests talk to the assistant."""
+    """`ai` is named in the versions with which the tests talk to the assistant."""
     packages = json.loads((CHECKOUT / "tests" / "snippets" / "package.json").read_text())["dependencies"]
-    named = re.findall(r"`ai` (\d+)", (CHECKOUT / "docs" / "assistant.md").read_text())
-    assert named == [packages["ai"].partition(".")[0]]
+    tried = [packages[name].removeprefix("npm:ai@").partition(".")[0] for name in ("ai6", "ai")]
+    text = (CHECKOUT / "docs" / "assistant.md").read_text()
+    assert re.findall(r"`ai` (\d+) and (\d+)", text) == [tuple(tried)]
 
 
 def test_python_named_is_the_one_required() -> None:
