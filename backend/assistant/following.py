@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -68,28 +69,38 @@ class Distant(Answer):
         super().__init__(kept.conversation_id, kept.answer_id, [])
         self._database = database
         self._user_id = user_id
+        self._leaving = asyncio.Event()
         self.record.catch_up(kept.parts)
         self.task = asyncio.create_task(self._follow())
 
+    def leave(self) -> asyncio.Task[None]:
+        """Follow it no longer: this process ends, and not the turn. The task returned ends soon.
+
+        Not by cancelling: a statement that is cancelled would cost its connection.
+        """
+        self._leaving.set()
+        return self.task
+
     async def _follow(self) -> None:
         status: Status = "running"
+        while status == "running":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), LOOK_SECONDS)
+            if self._leaving.is_set():
+                self.record.end("error", error=AssistantBusy.__doc__ or "")
+                self._outcome.set_exception(AssistantBusy())
+                self._outcome.exception()  # nobody may be waiting for it
+                return
+            status = await self._look()
+        self._end(status, "")
+
+    async def _look(self) -> Status:
         try:
-            while status == "running":
-                await asyncio.sleep(LOOK_SECONDS)
-                try:
-                    async with self._database.session() as session:
-                        kept = await crud.kept_answer(
-                            session, self._user_id, self.conversation_id, self._answer_id
-                        )
-                except (ApiError, SQLAlchemyError):  # the database is away, the answer may go on
-                    continue
-                if kept is None:  # it was deleted, or made anew
-                    self._end("stopped", "")
-                    return
-                self.record.catch_up(kept.parts)
-                status = kept.status
-            self._end(status, "")
-        except asyncio.CancelledError:  # this process ends, and not the turn
-            self.record.end("error", error=AssistantBusy.__doc__ or "")
-            self._outcome.set_exception(AssistantBusy())
-            self._outcome.exception()  # nobody may be waiting for it
+            async with self._database.session() as session:
+                kept = await crud.kept_answer(session, self._user_id, self.conversation_id, self._answer_id)
+        except (ApiError, SQLAlchemyError):  # the database is away, the answer may go on
+            return "running"
+        if kept is None:  # it was deleted, or made anew
+            return "stopped"
+        self.record.catch_up(kept.parts)
+        return kept.status

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -102,10 +103,9 @@ class Turns:
 
     async def _answered(self, user_id: str, answered: Answered) -> Answer:
         if answered.running:
-            running = await self.find(user_id, answered.conversation_id)
-            if running is None:  # it has ended meanwhile, somehow
-                raise TurnRunning
-            return running
+            if running := await self.find(user_id, answered.conversation_id):
+                return running
+            raise TurnRunning  # it has ended meanwhile, somehow
         answer = answered.answer
         opened = Opened(answered.conversation_id, answer_id=answer.id or 0, parts=parts.read(answer.parts))
         turn = Turn(self, user_id, opened, "UTC")
@@ -160,9 +160,7 @@ class Turns:
         await self.assistant.close()
 
     async def _end(self) -> None:
-        distant = [answer.task for answer in self._distant.values()]
-        for task in distant:
-            task.cancel()
+        distant = [answer.leave() for answer in self._distant.values()]
         tasks = [turn.task for turn in self._running.values() if turn.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE_SECONDS)
@@ -187,8 +185,8 @@ class Turn(Answer):
         self._timezone = timezone
         self._cut: Status = "interrupted"
         self._work: Work | None = None
-        self._closing = False
-        # From where on a call that is like another counts as a further one.
+        self._over = asyncio.Event()
+        # From here on a call that is like another counts as a further one.
         self._since = len(opened.parts) if opened.resumed else 0
 
     def start(self, over: Callable[[], object]) -> None:
@@ -204,7 +202,7 @@ class Turn(Answer):
 
     def cut(self, status: Status) -> None:
         """End it now, as `stopped` or `interrupted`; what is being done to tasks is done first."""
-        if self.task is not None and not self._closing:
+        if self.task is not None and not self._over.is_set():
             self._cut = status
             self.task.cancel()
 
@@ -218,9 +216,9 @@ class Turn(Answer):
             log.exception("a turn failed")
             status, failure = "failed", ModelFailed.code
         finally:
-            self._closing = True  # what follows is not cut
-            beat.cancel()
+            self._over.set()  # what follows is not cut
         try:
+            await asyncio.wait((beat,))
             await self._close(status)
         finally:
             seconds = time.monotonic() - began
@@ -301,8 +299,8 @@ class Turn(Answer):
         self.record.outcome(call, status, result)
 
     async def _do(self, tool: Tool, arguments: Any, key: str) -> dict[str, Any]:
-        database, settings = self._turns.database, self._turns.settings
-        context = Context.of(database, settings, self._user_id, SOURCE, self._timezone)
+        turns = self._turns
+        context = Context.of(turns.database, turns.settings, self._user_id, SOURCE, self._timezone)
         try:
             result = await run(tool, context, arguments, key)
         except (ApiError, ValidationError) as error:
@@ -324,7 +322,10 @@ class Turn(Answer):
     async def _beat(self) -> None:
         """Keep the lease; stop where another process was told to, or the conversation is no more ours."""
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), BEAT_SECONDS)
+            if self._over.is_set():
+                return
             try:
                 async with self._turns.database.session() as session:
                     stop = await crud.renew(session, self._user_id, self.conversation_id, self._opened.lease)
