@@ -1,10 +1,11 @@
 """Fixtures. Each test has a database of its own, a copy of a template: SQLite in memory, or PostgreSQL."""
 
 import asyncio
+import gc
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +52,20 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
         return None
     kind = "failed" if report.when == "call" else "error"
     return kind, f"\n{kind.upper()} {report.nodeid}\n", kind.upper()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Collect no garbage while a failure is told.
+
+    Python parses the test's source for that, and cannot when the end of a forgotten connection, which is told
+    of likewise, comes between: the whole run would break off (pytest-dev/pytest#10763).
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
