@@ -23,6 +23,9 @@ from tests.conftest import THOROUGH, add_user, settings_for, token_for
 schemathesis.openapi.format("time-zone", st.sampled_from(["UTC", "Europe/Berlin", "Pacific/Apia"]))
 schemathesis.openapi.format("rrule", st.sampled_from(["daily", "yearly", "FREQ=WEEKLY;BYDAY=MO,WE"]))
 
+# Files that it does not know for text.
+schemathesis.serializer.alias(["application/x-ndjson", "application/vnd.ms-excel"], "text/plain")
+
 # Every check that Schemathesis has is on, but for the one that has its reasons here: what fits the document
 # can still be refused by a rule that JSON Schema cannot state.
 UNSTATED = {
