@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -141,5 +142,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _signal(worker: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        worker.send_signal(number)
+    """Signal it. Its own send_signal() looks first how it has ended, and then nobody else learns that."""
+    if worker.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, number)

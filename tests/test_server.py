@@ -100,6 +100,17 @@ async def test_a_draining_server_serves_on_and_says_that_it_is_not_ready(server:
     assert "Traceback" not in server.stderr
 
 
+async def test_a_stop_while_a_worker_starts_is_a_stop(server: Server) -> None:
+    """A worker that is told to stop before it serves has not failed."""
+    await server.start({"DATABASE_URL": "sqlite:///tasks.db", "WEB_CONCURRENCY": "2"})
+    first = server.workers()
+    os.kill(min(first), SIGKILL)
+    async with asyncio.timeout(TIMEOUT):
+        while not server.workers() - first:  # noqa: ASYNC110 - it is another process's doing
+            await asyncio.sleep(0.01)
+    assert await server.terminate() == 0
+
+
 async def test_a_server_stops_when_it_has_drained(server: Server) -> None:
     """Nothing further is needed than the time."""
     await server.start({"DATABASE_URL": "sqlite:///tasks.db", "DRAIN_SECONDS": "0.5"})
