@@ -17,8 +17,6 @@ from tests.pauses import allowed, watched
 
 pytestmark = pytest.mark.slow  # a megabyte each
 
-pytestmark = pytest.mark.slow  # a megabyte each
-
 DEAR = [
     "FREQ=DAILY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYSETPOS=" + ",".join(map(str, range(2, 40))),
     "FREQ=MONTHLY;BYDAY=-5MO,5TU,MO,TU,WE,TH,FR,SA,SU;BYSETPOS=1,3,5,-2",

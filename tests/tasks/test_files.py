@@ -349,6 +349,7 @@ async def test_an_empty_file_is_imported(alice: Client, statements: Sent) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 async def test_a_file_is_a_few_statements(alice: Client, statements: Sent) -> None:
     """Each AT_ONCE lines are one look and one insert, all of them one number; again they are one look."""
     file = "".join(f'{{"id":{n},"title":"t{n}"}}\n' for n in range(LINES_MAX))

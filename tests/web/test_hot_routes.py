@@ -183,6 +183,7 @@ def said(response: httpx.Response) -> tuple[int, dict[str, str], bytes]:
     return response.status_code, headers, body
 
 
+@pytest.mark.slow
 async def test_both_ways_say_the_same(ways: dict[str, httpx.AsyncClient]) -> None:
     """The whole corpus, in one order, to a service of each kind: status, headers and bytes are equal."""
     seen: set[int] = set()
