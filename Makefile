@@ -31,7 +31,7 @@ token: setup .env ## Print a bearer token for a local user (USER_ID=, EMAIL=)
 test: setup ## Run every test (TEST_DATABASE_URL= for a PostgreSQL of your own)
 	@$(RUN) pytest $(PARALLEL)
 
-quick: setup ## Run the tests that need neither PostgreSQL nor other processes: half a minute
+quick: setup ## Run the tests that need neither PostgreSQL nor other processes: two minutes
 	@$(RUN) pytest $(PARALLEL) --ignore=tests/test_schemathesis.py -m "not slow and not chaos and not image"
 
 migrate: setup .env ## Bring the database's schema to this version's
