@@ -4,14 +4,17 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
 from backend.assistant import turns
 from backend.assistant.agent import Assistant
+from backend.config import Settings
 from backend.db import Database
+from backend.main import create_app
 from tests.assistant.stand_in import KEY, Calls, Fails, Says, StandIn
-from tests.conftest import Client, Sent, on_sqlite
+from tests.conftest import Client, Sent, on_postgresql, on_sqlite
 
 STATEMENTS = 20  # of a turn with one change, four BEGINs among them; a tool is six of them
 
@@ -319,6 +322,23 @@ async def test_a_user_has_tokens_for_a_day(alice: Client, bob: Client, model: St
     assert (refused.status_code, refused.json()["code"]) == (429, "tokens_used_up")
     assert "retry-after" in refused.headers
     assert (await say(bob, "hello"))["status"] == "complete"
+
+
+@on_postgresql
+@pytest.mark.parametrize("settings", [{"assistant_tokens_per_day": 150}], indirect=True)
+async def test_tokens_are_one_sum_for_all_processes(
+    alice: Client, settings: Settings, model: StandIn
+) -> None:
+    """What was used at one copy of the service is missing at another."""
+    copy = create_app(settings)
+    async with (
+        copy.router.lifespan_context(copy),
+        Client(transport=httpx.ASGITransport(copy), base_url="http://test", headers=alice.headers) as there,
+    ):
+        assert (await say(alice, "hello"))["status"] == "complete"
+        assert (await say(there, "hello"))["status"] == "limited"
+        for client in (alice, there):
+            assert (await client.post("/api/chat", json={"message": "hello"})).status_code == 429
 
 
 @on_sqlite

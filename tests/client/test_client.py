@@ -16,7 +16,7 @@ from tests.conftest import SECRET, THOROUGH, Databases, settings_for
 from tests.node import run_node
 from tests.server import Server
 
-SCHEDULES = 50 if THOROUGH else 12
+SCHEDULES = 30 if THOROUGH else 12
 # The files of tests, each with the users that it takes.
 USERS = {
     "assistant": 2,

@@ -28,7 +28,7 @@ from backend.web import kept_answers
 from backend.web.cursor import Position
 from tests.conftest import THOROUGH, Databases, settings_for
 
-TASKS = 1_000_000 if THOROUGH else 200_000  # the fewer, the more a scan of them all tempts a planner
+TASKS = 500_000 if THOROUGH else 200_000  # the fewer, the more a scan of them all tempts a planner
 OWN = 10_000
 USERS = 10_000  # who share the rest
 PAGE = 100
