@@ -108,13 +108,15 @@ export abstract class Following extends TabCopy {
   async #identify(): Promise<void> {
     let user = this.#options.user ?? (await this.api.user());
     if (!this.state.revision) await this.reload();
+    const { era } = this.state;
     if (user !== undefined && this.state.user && user !== this.state.user && this.#options.user === undefined) {
       this.api.forgetToken(); // it may be of before: another tab may know who has signed in since
       user = await this.api.user();
     }
     this.#identified = true;
     await this.commit((state) => {
-      if (user === undefined || user === state.user) return undefined;
+      // Since then another tab may have found out more: what this one knows is of before.
+      if (user === undefined || user === state.user || state.era !== era) return undefined;
       if (!state.user && state.cursor === undefined) return { state: { ...state, user } };
       return { state: { ...nothing(), user, era: state.era + 1 }, remove: "all" };
     });

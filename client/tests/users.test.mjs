@@ -120,6 +120,37 @@ test("a tab that still has the token of before does not bring back whose it was"
   assert.deepEqual([await direct.count(), await of(user).count()], [1, 2]);
 });
 
+test("who was signed in is not written down after who has signed in since", async () => {
+  const shared = browser();
+  const first = open(shared);
+  await first.ready;
+  first.close();
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  become(newUser());
+  let begin, release;
+  const begun = new Promise((resolve) => (begin = resolve));
+  const released = new Promise((resolve) => (release = resolve));
+  const write = async (...edit) => {
+    begin();
+    await released;
+    return shared.store.write(...edit);
+  };
+  open({ store: { ...shared.store, write }, locks: newLocks() }); // by whoever is signed in for a moment
+  await begun;
+  become(newUser());
+  const after = open({ ...shared, locks: newLocks() });
+  await until(async () => (await shared.store.read()).state.user === user, "it is known who is");
+  proxy.down = true;
+  proxy.cut();
+  const { done } = after.create({ title: "theirs" });
+  await until(async () => (await shared.store.read()).state.queue.length === 1, "it is stored");
+  release();
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  proxy.down = false;
+  await done;
+  assert.deepEqual([await direct.count(), await of(user).count()], [0, 1]);
+});
+
 test("what is on its way for one user does not come into the copy of the next", async () => {
   await direct.create({ title: "mine" });
   const shared = browser();
