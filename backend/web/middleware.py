@@ -43,9 +43,10 @@ _HEADERS = [
     (b"cache-control", b"no-store"),  # answers are one user's own
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+_KEPT_HEADERS = [header for header in _HEADERS if header[0] != b"cache-control"]
 # What a calendar program may keep, if it asks whether that is the newest; search engines may not.
 _FEED_HEADERS = [
-    *(header for header in _HEADERS if header[0] != b"cache-control"),
+    *_KEPT_HEADERS,
     (b"cache-control", b"private, no-cache"),
     (b"x-robots-tag", b"noindex"),
 ]
@@ -59,10 +60,7 @@ _DOCS_HEADERS = [
     ),
 ]
 # Its files are nobody's own, and change with a version of the service.
-_ASSET_HEADERS = [
-    *(header for header in _HEADERS if header[0] != b"cache-control"),
-    (b"cache-control", b"public, max-age=3600"),
-]
+_ASSET_HEADERS = [*_KEPT_HEADERS, (b"cache-control", b"public, max-age=3600")]
 _HEADERS_OF = {docs.PATH: _DOCS_HEADERS} | dict.fromkeys(docs.ASSETS, _ASSET_HEADERS)
 
 
